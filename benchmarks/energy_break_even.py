@@ -1,10 +1,9 @@
-"""A hybrid's surcharge against its spike rate, and the rate at which spikes alone would equal their controls.
+"""A hybrid's surcharge against its spike rate, and the rate at which spiking-only networks would equal their controls.
 
-Every line is a model of energy. Of a trained hybrid the first panel draws energy over that of its control while all of
-its spikes become fewer or more by one factor: it contains its control, so no line reaches 1. The other panels draw, for
-networks of spikes alone, which have no trained weights in the catalog, the spike rate at which they cost as much as
-their controls, against the timesteps T. Their batch norms are calibrated on training images and their other weights are
-random, so only the lines mean something, not how often they spike today. Run it as
+Every line is an energy model. The first picture draws, of a trained hybrid, energy over that of its control while all
+its spikes change by one factor: it contains its control, so no line reaches 1. The other draws, for an untrained
+spiking-only network with calibrated batch norms, the spike rate at which it costs what its control costs, against T;
+only the lines mean something, not how often it spikes today. Run it as
 
     python -m benchmarks.energy_break_even --data DIR     # the folder with train.npz and val.npz
     python -m benchmarks.energy_break_even --kept         # draws the kept figures again
@@ -34,6 +33,8 @@ from zoo.profiling import profile
 HYBRID = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 SPIKING = ("snn_resnet_b8_m2_d4_ste_bpd", "sew_resnet18_rate")
 NAME = "energy_break_even"
+PICTURES = ("energy_surcharge.svg", "energy_break_even.svg")
+"""Of the hybrid, and of the first spiking-only network."""
 
 app = typer.Typer(add_completion=False)
 
@@ -101,15 +102,15 @@ def main(
     calibrating: Annotated[int, typer.Option(min=10, help="Training images for batch norms.")] = 100,
     out: Out = RESULTS,
 ) -> None:
-    """Measure, write energy_break_even.json, draw energy_break_even.png."""
+    """Measure, write energy_break_even.json, draw energy_surcharge.svg and energy_break_even.svg."""
     torch.set_num_threads(1)
     if (data is None) != again:
         raise typer.BadParameter("give either --data DIR, to measure, or --kept, to draw what was measured")
     if data is not None:
         typer.echo(f"wrote {write_result(out, NAME, measured(data, count, calibrating))}")
-    picture = out / f"{NAME}.png"
-    write_beside(picture, draw(kept(out), frontier(out)))
-    typer.echo(f"wrote {picture}")
+    for picture, network in zip(PICTURES, kept(out)["networks"], strict=False):
+        write_beside(out / picture, draw(network, frontier(out)))
+        typer.echo(f"wrote {out / picture}")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ DEFAULT_NAMES = (
     "ann_resnet18@1000",
     "ann_resnet50@1000",
 )
-HEADER = ("name", "classes", "parameters", "MACs per timestep", "MACs total", "T", "top-1 CIFAR-10 (paper)")
+HEADER = ("network", "parameters, M", "GMACs, all T", "top-1, our recipe", "top-1, the paper's training")
 
 app = typer.Typer(add_completion=False)
 
@@ -87,24 +87,10 @@ def measure(name: str, classes: int, image_size: int, tables: Mapping[str, Any])
     return {"name": name, "classes": classes, **cost, **top1}
 
 
-def shown_top1(row: Mapping[str, Any]) -> str:
-    """Ours, and the paper's in brackets, as far as there are such figures."""
-    ours, paper = row["top1_cifar10"], row["paper_top1_cifar10"]
-    figures = ["" if ours is None else f"{ours:.2f}", "" if paper is None else f"({paper:.2f})"]
-    return " ".join(filter(None, figures)) or "–"
-
-
 def cells(row: Mapping[str, Any]) -> list[str]:
     """One line of the table."""
-    return [
-        row["name"],
-        str(row["classes"]),
-        f"{row['params'] / 1e6:.2f} M",
-        f"{row['macs_per_timestep'] / 1e9:.3f} G",
-        f"{row['macs'] / 1e9:.3f} G",
-        str(row["timesteps"]),
-        shown_top1(row),
-    ]
+    tops = ("–" if top1 is None else f"{top1:.2f}" for top1 in (row["top1_cifar10"], row["paper_top1_cifar10"]))
+    return [row["name"], f"{row['params'] / 1e6:.2f}", f"{row['macs'] / 1e9:.3f}", *tops]
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:

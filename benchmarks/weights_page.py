@@ -1,41 +1,43 @@
-"""Tables of the weights of this source tree, and the picture of their accuracy against energy.
+"""Tables of the pretrained models of this source tree, and the picture of their accuracy against energy.
 
-docs/reference/models.md lists all of them, README the five that matter most.
+docs/reference/models.md lists all of them, README the five that matter most, docs/results/ the twins and what is left
+of hybrids without their spikes.
 
 Figures are those of the catalogs; nothing is measured here. The picture is SVG, so that it is sharp at every size.
 """
 
 from __future__ import annotations
 
-import io
+import csv
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from benchmarks.common.reporting import ROOT, as_code, markdown_table, write_beside
+from benchmarks.common.reporting import PICTURES, RESULTS, ROOT, as_code, markdown_table, svg_of, write_beside
 from benchmarks.models_table import replace_between
 from benchmarks.results_csv import catalogs, rows
-from zoo.catalog.records import EnergyRange, WeightRecord, read_catalog
+from zoo.catalog.records import WeightRecord, read_catalog
 from zoo.inference.show import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-START, END = b"<!-- weights:start -->", b"<!-- weights:end -->"
-TWINS = b"<!-- twins:start -->", b"<!-- twins:end -->"
+DOCS = ROOT / "docs"
+PICTURE = PICTURES / "accuracy_energy.svg"
 TWIN_MODELS = {
-    "arithmetic-float32-sparse": "32-bit floating point: a multiplication, zeros skipped",
-    "shift-add-float32": "the same, an addition for every set bit",
-    "arithmetic-int8-sparse": "8-bit integers: a multiplication, zeros skipped",
-    "lowbit": "a multiplier of 3 or 4 bits, 32-bit sums",
-    "memory-shift-add": "32-bit floating point, an addition for every set bit, memory traffic",
+    "arithmetic-float32-sparse": "32-bit float, multiplied",
+    "shift-add-float32": "32-bit float, an addition for every set bit",
+    "arithmetic-int8-sparse": "8-bit integers, multiplied",
+    "lowbit": "multiplier of few bits, 32-bit sums",
+    "memory-shift-add": "an addition for every set bit, and memory traffic",
 }
-"""Models of energy in the table of spikes beside their twins, in words."""
-HEADER = ("weight", "top-1", "its control's", "MACs", "steps", "energy ÷ control's", "÷ twin's", "distribution")
-PICTURE = ROOT / "docs" / "pictures" / "accuracy_energy.svg"
+"""Energy models in the table of spikes beside their twins, in words."""
+HEADER = ("checkpoint", "top-1, %", "control's top-1, %", "energy ÷ control")
+GROUPS = {"has8": "Hybrids", "sew": "Spiking-only networks", "ann": "Networks without spikes"}
+"""Family → heading of its table."""
 IN_README = (
     "has8_resnetfull_b32_m2_d4_ste_bpd_plif.cifar10",
     "has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10",
@@ -43,25 +45,43 @@ IN_README = (
     "sew_resnetfull_b32_m2_d4_direct.cifar10",
     "sew_resnetsmall_b32_m2_d4_direct.cifar10",
 )
-KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "sew": ("spikes alone, encoded once", {"marker": "^", "color": COLOURS["sew"]}),
-    "twin": ("its twin: the same tensors, integers for spikes", {"marker": "^", "facecolors": "none"}),
-    "has8": ("hybrid: analog and spiking", {"marker": "o", "color": COLOURS["has8"]}),
-    "analog": ("no spikes; the line joins the best", {"marker": "s", "color": COLOURS["ann"]}),
-    "published": ("published, no spikes; zeros not skipped", {"marker": "D", "color": "0.55"}),
+MULTIPLIED, ADDED = "arithmetic-float32-sparse", "shift-add-float32"
+KINDS: dict[str, tuple[str, str, str]] = {
+    "control": ("no spikes", "s", COLOURS["ann"]),
+    "integers": ("integers: shifted and added to multiplied", "|", "#56B4E9"),
+    "has8": ("hybrid", "o", COLOURS["has8"]),
+    "dual": ("its dual, taken as twice the control", "o", COLOURS["snn"]),
+    "sew": ("spiking-only", "^", COLOURS["sew"]),
+    "published": ("published, no spikes, zeros not skipped", "D", "#808080"),
 }
-"""Words and mark of each kind."""
-PANELS = {
-    "arithmetic-float32-sparse": ("32-bit floating point, zeros skipped", 4.6),
-    "shift-add-float32": ("the same, few levels shifted and added", 4.6),
-    "arithmetic-int8-sparse": ("8-bit integers, zeros skipped", 0.23),
-    "lowbit": ("multipliers of few bits, 32-bit sums", 0.3),
+"""Words, mark and colour of each kind."""
+SHOWN = {
+    "ann_resnet_b8_m2_d4.cifar10": ("control b8", 0, -15),
+    "ann_resnetsmall_b16_m2_d4.cifar10": ("small b16", 8, -11),
+    "ann_resnetsmall_b16_m2_d4.cifar10long": ("small b16, 80 more epochs", -8, 3),
+    "ann_resnetsmall_b32_m2_d4.cifar10": ("small b32", 8, -6),
+    "ann_resnetfull_b32_m2_d4.cifar10": ("full b32", 2, 8),
+    "ann_fast_b15_m4_d3.cifar10": ("fast b15", 8, 4),
+    "ann_fast_b64_m4_d3.cifar10muon": ("fast b64", 8, -12),
+    "has8_resnet_b8_m2_d4_ste_bpd.cifar10": ("hybrid b8", 8, -5),
+    "has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10": ("hybrid small b16", 8, -10),
+    "has8_vgg_b24_m2_d4_fourier_bpd.cifar10": ("hybrid vgg b24", -10, -16),
+    "has8_resnetfull_b32_m2_d4_ste_bpd_plif.cifar10": ("hybrid full b32", 8, 2),
+    "sew_resnetsmall_b32_m2_d4_direct.cifar10": ("small b32, T = 4", 4, 7),
+    "sew_resnetfull_b32_m2_d4_direct.cifar10": ("full b32, T = 12", 0, 9),
+    "sew_resnetfull_b32_m2_d4_direct.cifar10streaming": ("full b32, streaming", 8, -9),
+    "sew_fast_b64_m4_d3_direct.cifar10stream": ("fast b64, streaming", 6, -17),
+    "sew_fast_b15_m4_d3_direct.cifar10stream": ("fast b15, streaming", 8, -5),
+    "ann_fast_b15_m4_d3.cifar10levels4": ("fast b15", 1, 7),
+    "ann_fast_b15_m4_d3.cifar10sparse": ("fast b15, sparse", 1, -15),
+    "ann_fast_b64_m4_d3.cifar10levels4long": ("fast b64", -8, 0),
+    "ann_fast_b64_m4_d3.cifar10sparse": ("fast b64, sparse", -8, -12),
+    "shufflenetv2_x0_5": ("shufflenetv2_x0_5", -8, 6),
+    "mobilenetv2_x0_5": ("mobilenetv2_x0_5", 0, 8),
+    "airbench94": ("airbench94", -30, 8),
+    "dual_resnet_b8_m2_d4": ("dual b8, five seeds", 9, -4),
 }
-"""Model of energy → title, and picojoules of a multiply-accumulate of real numbers."""
-NAMED = {
-    "sew_resnetsmall_b32_m2_d4_direct.cifar10": "T = 4",
-    "sew_resnetfull_b32_m2_d4_direct.cifar10": "T = 12",
-}
+"""What the picture shows: the words beside each mark, and their place in points."""
 CIFAR_MODELS = "https://github.com/chenyaofo/pytorch-cifar-models"
 PUBLISHED = {
     "shufflenetv2_x0_5": (90.13, 10.90e6, CIFAR_MODELS),
@@ -69,39 +89,47 @@ PUBLISHED = {
     "airbench94": (94.01, 118.2e6, "arXiv:2404.00498; multiply-accumulates counted from its layers"),
 }
 """Small networks of others: top-1 on CIFAR-10's 10,000 PNG images, multiply-accumulates, source."""
+DUAL_TOP1 = (76.74, 76.65, 76.54, 76.53, 76.08)
+"""Of `dual_resnet_b8_m2_d4`, seeds 1 to 5 (docs/concepts/controls.md)."""
+PICOJOULES_A_MAC = 4.6
 
 Row = Mapping[str, Any]
 
 app = typer.Typer(add_completion=False)
 
 
-def markdown(weights: Sequence[Row], chosen: Collection[str] | None = None) -> str:
-    """The Markdown table, the most accurate first, without a line feed at its end; only `chosen` names if given."""
+def table(weights: Sequence[Row], chosen: Collection[str]) -> str:
+    """A Markdown table of the chosen checkpoints, the most accurate first."""
     by_name = {row["name"]: row for row in weights}
     lines = []
-    for row in sorted(weights, key=lambda row: -row["top1"]):
-        if chosen is not None and row["name"] not in chosen:
-            continue
+    for row in sorted((by_name[name] for name in chosen), key=lambda row: -row["top1"]):
         control = by_name.get(row["control"])
-        cells = (
-            row["name"],
-            f"{row['top1']:.2f}",
-            "–" if control is None else f"{control['top1']:.2f}",
-            f"{row['macs'] / 1e6:.1f} M",
-            "–" if row["steps"] is None else str(row["steps"]),
-            _range_of(row, "even_energy_ratio"),
-            _range_of(row, "twin_energy_ratio"),
-            row["distribution"],
-        )
-        lines.append(cells)
-    return markdown_table(HEADER, as_code(lines), last_is_words=True)
+        beside = "–" if control is None else f"{control['top1']:.2f}"
+        lines.append((row["name"], f"{row['top1']:.2f}", beside, _range_of(row, "even_energy_ratio")))
+    return markdown_table(HEADER, as_code(lines))
+
+
+def models_page(weights: Sequence[Row]) -> str:
+    """Tables of all checkpoints, one a kind and package."""
+    parts = []
+    for family, heading in GROUPS.items():
+        names = [row["name"] for row in weights if row["name"].startswith(f"{family}_")]
+        told = [row for row in weights if row["name"] in names]
+        if family == "ann":
+            lines = [(row["name"], f"{row['top1']:.2f}", f"{row['macs'] / 1e6:.1f}") for row in told]
+            lines.sort(key=lambda line: -float(line[1]))
+            made = markdown_table(("checkpoint", "top-1, %", "MACs, millions"), as_code(lines))
+        else:
+            made = table(weights, names)
+        parts.append(f"## {heading}\n\n{made}")
+    return "\n\n".join(parts)
 
 
 def twin_table(root: Path = ROOT) -> str:
     """Energy of networks whose neurons wait beside their twins', the fewest timesteps first."""
     records = [record for record in _records(root) if record.energy_range and record.energy_range.twin]
     records.sort(key=lambda record: record.figures.timesteps)
-    heads = [f"T = {record.figures.timesteps}: {who}" for record in records for who in ("spikes", "its twin")]
+    heads = [f"T = {record.figures.timesteps}: {who}" for record in records for who in ("spikes", "twin")]
     bounds = [record.energy_range for record in records if record.energy_range]
     lines = []
     for model, words in TWIN_MODELS.items():
@@ -109,6 +137,17 @@ def twin_table(root: Path = ROOT) -> str:
         lines.append([f"{words} (`{model}`)", *(_digits(energy) for pair in pairs for energy in pair)])
     steps = [str(count) for each in bounds for count in (each.steps, each.control_steps)]
     return markdown_table(["µJ an image", *heads], [*lines, ["sequential steps", *steps]])
+
+
+def replaced_table(root: Path = ROOT) -> str:
+    """Top-1 of every hybrid as it is, with its spikes replaced by their mean, and silenced."""
+    lines = [
+        (record.name, *(f"{figure:.2f}" for figure in (record.robustness["as they are"], mean, spikes)))
+        for record in _records(root)
+        if (mean := record.mean_replaced) is not None and (spikes := record.silenced["spiking"]) is not None
+    ]
+    lines.sort(key=lambda line: float(line[2]) - float(line[1]))
+    return markdown_table(("hybrid", "as it is", "mean-replaced", "silenced"), as_code(lines))
 
 
 def _digits(microjoules: float) -> str:
@@ -129,145 +168,108 @@ def _range_of(row: Row, figure: str) -> str:
 
 @dataclass(frozen=True)
 class Point:
-    """A weight on the picture.
+    """A network on the picture.
 
     Attributes:
-        name: of the weight.
+        name: a key of `SHOWN`.
         kind: a key of `KINDS`.
         top1: in percent.
-        microjoules: of an image, by model of energy.
+        added: microjoules of an image, with integers shifted and added.
+        multiplied: with integers multiplied; of other networks the same.
     """
 
     name: str
     kind: str
     top1: float
-    microjoules: Mapping[str, float]
+    added: float
+    multiplied: float
 
 
 def points(root: Path = ROOT) -> list[Point]:
-    """Every weight of CIFAR-10 whose energy a record states, its own or that of its weight with spikes."""
+    """What the picture shows: figures of the records, of benchmarks/results/integers.csv, and published ones."""
     records = [record for record in _records(root) if record.dataset == "CIFAR-10"]
-    bounds = {record.name: record.energy_range for record in records if record.energy_range}
-    owners = {record.control: record.name for record in records if record.name in bounds}
-    made = [_published(name) for name in PUBLISHED]
+    top1 = {record.name: record.metrics["top1"] for record in records}
+    made = [
+        Point(name, "published", share, *2 * [macs * PICOJOULES_A_MAC / 1e6])
+        for name, (share, macs, _) in PUBLISHED.items()
+    ]
+    with (RESULTS / "integers.csv").open(encoding="utf-8", newline="") as file:
+        made += [
+            Point(row["name"], "integers", top1[row["name"]], float(row[ADDED]), float(row[MULTIPLIED]))
+            for row in csv.DictReader(file)
+        ]
+    controls = {}
     for record in records:
-        own, owner = bounds.get(record.name), owners.get(record.name)
-        if own is not None:
-            made += _measured_points(record, own)
-        elif owner is not None:
-            energies = {model: control for model, (_, control) in bounds[owner].models.items()}
-            made.append(Point(record.name, "analog", record.metrics["top1"], energies))
-    return sorted(made, key=lambda point: (point.name, point.kind))
+        if (bounds := record.energy_range) is None:
+            continue
+        own, controls[record.control] = bounds.models[MULTIPLIED]
+        made.append(Point(record.name, record.variant.partition("_")[0], top1[record.name], own, own))
+        if bounds.twin:
+            made.append(Point(record.name, "integers", top1[record.name], bounds.twin[ADDED], bounds.twin[MULTIPLIED]))
+    made += [Point(name, "control", top1[name], energy, energy) for name, energy in controls.items()]
+    twice = 2 * controls["ann_resnet_b8_m2_d4.cifar10"]
+    made.append(Point("dual_resnet_b8_m2_d4", "dual", sum(DUAL_TOP1) / len(DUAL_TOP1), twice, twice))
+    return sorted((point for point in made if point.name in SHOWN), key=lambda point: (point.name, point.kind))
 
 
-def _measured_points(record: WeightRecord, own: EnergyRange) -> list[Point]:
-    """A weight with spikes, and its twin if it has one; none of a family that is not drawn."""
-    kind, top1 = record.variant.partition("_")[0], record.metrics["top1"]
-    if kind not in KINDS:
-        return []
-    spikes = Point(record.name, kind, top1, {model: energy for model, (energy, _) in own.models.items()})
-    return [spikes, Point(record.name, "twin", top1, own.twin)] if own.twin else [spikes]
+def _draw(axes: Axes, shown: Sequence[Point]) -> None:
+    """Draw every mark with its words; integers are bars from added to multiplied."""
+    named = set()
+    for kind, (words, marker, color) in KINDS.items():
+        for number, point in enumerate(point for point in shown if point.kind == kind):
+            label = words if number == 0 else None
+            energies = sorted({point.added, point.multiplied})
+            line = {"color": color, "marker": marker, "markersize": 7 if marker != "|" else 11, "label": label}
+            axes.plot(energies, [point.top1] * len(energies), linewidth=2.2, **line)
+            text, right, up = SHOWN[point.name]
+            if point.name not in named and (kind != "integers" or "ann" in point.name):
+                place = {"textcoords": "offset points", "xytext": (right, up)}
+                side = "center" if right == 0 else "left" if right > 0 else "right"
+                axes.annotate(text, (energies[0], point.top1), fontsize=9.5, color=color, ha=side, **place)
+                named.add(point.name)
+    axes.set(xscale="log", xlim=(2, 900), ylim=(72, 95.5))
+    axes.set_xlabel("energy of an image, 32-bit arithmetic at 45 nm, µJ")
+    axes.set_ylabel("top-1 on CIFAR-10, %")
+    axes.set_xticks([2, 5, 10, 20, 50, 100, 200, 500], ["2", "5", "10", "20", "50", "100", "200", "500"])
+    axes.minorticks_off()
+    axes.grid(True, color="#b0b0b0", linewidth=0.5, alpha=0.5)
+    axes.legend(loc="lower right", fontsize=9.5, frameon=False)
 
 
-def _published(name: str) -> Point:
-    """A network of others, all of whose multiply-accumulates are charged."""
-    top1, macs, _ = PUBLISHED[name]
-    return Point(name, "published", top1, {model: price * macs / 1e6 for model, (_, price) in PANELS.items()})
-
-
-def frontier(analog: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Those (energy, accuracy) that no cheaper or equally cheap one reaches, the cheapest first."""
-    best: list[tuple[float, float]] = []
-    for energy, top1 in sorted(analog, key=lambda pair: (pair[0], -pair[1])):
-        if not best or top1 > best[-1][1]:
-            best.append((energy, top1))
-    return best
-
-
-def _draw_panel(axes: Axes, model: str, weights: Sequence[Point]) -> None:
-    """Draw the marks of one model of energy; a line joins spikes and their twin."""
-    from matplotlib.ticker import NullFormatter
-
-    line = frontier([(point.microjoules[model], point.top1) for point in weights if point.kind == "analog"])
-    axes.step(*zip(*line, strict=True), where="post", color=COLOURS["ann"], linewidth=1, zorder=1)
-    for kind in KINDS:
-        _draw_kind(axes, kind, [(each.microjoules[model], each.top1) for each in weights if each.kind == kind])
-    twins = {point.name: point.microjoules[model] for point in weights if point.kind == "twin"}
-    for point in weights:
-        energy = point.microjoules[model]
-        if point.kind == "sew":
-            ends = (energy, twins.get(point.name, energy))
-            axes.plot(ends, (point.top1, point.top1), color=COLOURS["sew"], linewidth=1, linestyle=":", zorder=1)
-        _name(axes, point, energy)
-    axes.set(xscale="log", ylim=(None, 96))
-    axes.margins(x=0.12)
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(True, color="0.92", linewidth=0.8)
-
-
-def _draw_kind(axes: Axes, kind: str, values: Sequence[tuple[float, float]]) -> None:
-    """Draw the marks of one kind, at (energy, top-1)."""
-    words, style = KINDS[kind]
-    on_top: dict[str, Any] = {"edgecolors": COLOURS["sew"], "linewidths": 1.5, "zorder": 3}
-    energies, shares = [energy for energy, _ in values], [top1 for _, top1 in values]
-    axes.scatter(energies, shares, s=36, label=words, **style, **(on_top if kind == "twin" else {"zorder": 2}))
-
-
-def _name(axes: Axes, point: Point, energy: float) -> None:
-    """Write beside a mark what it is, if it is one of those that the text names."""
-    shift, text, color = 8, point.name if point.kind == "published" else "", "0.4"
-    if point.kind == "sew" and point.name in NAMED:
-        shift, text, color = -21, NAMED[point.name], COLOURS["sew"]
-    place: dict[str, Any] = {"textcoords": "offset points", "xytext": (0, shift), "ha": "center"}
-    axes.annotate(text, (energy, point.top1), fontsize=8, color=color, **place)
-
-
-def picture(weights: Sequence[Point]) -> bytes:
-    """Accuracy against energy under four models, SVG; the same bytes for the same figures."""
-    import matplotlib
+def picture(shown: Sequence[Point]) -> bytes:
+    """Accuracy against energy, SVG; the same bytes for the same figures."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.6, 8.0))
+    figure = Figure(figsize=(9.2, 6.6))
     FigureCanvasSVG(figure)
-    panels = figure.subplots(2, 2, sharey=True).flat
-    for axes, (model, (title, _)) in zip(panels, PANELS.items(), strict=True):
-        _draw_panel(axes, model, [point for point in weights if model in point.microjoules])
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel("energy of an image [µJ]")
-    for axes in figure.axes[::2]:
-        axes.set_ylabel("top-1 on CIFAR-10 [%]")
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3, fontsize=9, frameon=False)
-    figure.tight_layout(rect=(0, 0.08, 1, 1))
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "has8-zoo", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    _draw(figure.add_subplot(), shown)
+    figure.tight_layout()
+    return svg_of(figure)
+
+
+def blocks() -> dict[Path, dict[str, str]]:
+    """Page → marker → what stands between `<!-- marker:start -->` and `<!-- marker:end -->`."""
+    weights = list(rows())
+    return {
+        ROOT / "README.md": {"weights": table(weights, IN_README)},
+        DOCS / "reference" / "models.md": {"weights": models_page(weights)},
+        DOCS / "results" / "spikes.md": {"twins": twin_table()},
+        DOCS / "results" / "robustness.md": {"replaced": replaced_table()},
+    }
 
 
 @app.command()
-def main(
-    readme: Annotated[Path, typer.Option(help="Put the short table between this file's weights markers.")] = ROOT
-    / "README.md",
-    page: Annotated[Path, typer.Option(help="Put the table of all weights between this file's weights markers.")] = ROOT
-    / "docs"
-    / "reference"
-    / "models.md",
-    energy: Annotated[Path, typer.Option(help="Put the table of twins between this file's markers.")] = ROOT
-    / "docs"
-    / "concepts"
-    / "energy.md",
-    picture_file: Annotated[Path, typer.Option("--picture", help="Where the picture goes.")] = PICTURE,
-) -> None:
-    """Write the tables into README.md and the pages, and the picture."""
-    weights = list(rows())
-    short = replace_between(readme.read_bytes(), markdown(weights, IN_README), (START, END))
-    write_beside(readme, replace_between(short, twin_table(), TWINS))
-    write_beside(page, replace_between(page.read_bytes(), markdown(weights), (START, END)))
-    write_beside(energy, replace_between(energy.read_bytes(), twin_table(), TWINS))
-    write_beside(picture_file, picture(points()))
-    typer.echo(f"wrote tables into {readme} and {page}, and the picture {picture_file}")
+def main() -> None:
+    """Write the tables into README.md and docs/, and the picture into docs/pictures/."""
+    for page, tables in blocks().items():
+        text = page.read_bytes()
+        for name, content in tables.items():
+            text = replace_between(text, content, (f"<!-- {name}:start -->".encode(), f"<!-- {name}:end -->".encode()))
+        write_beside(page, text)
+        typer.echo(f"wrote tables into {page}")
+    write_beside(PICTURE, picture(points()))
+    typer.echo(f"wrote {PICTURE}")
 
 
 if __name__ == "__main__":

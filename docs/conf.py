@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 project = "has8-zoo"
 version = release = zoo.__version__
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
@@ -37,6 +37,7 @@ html_title = f"has8-zoo {release}"
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+nb_execution_mode = "off"  # the notebook keeps its outputs; a test runs it
 suppress_warnings = ["myst.xref_missing"]
 """Pages link to files of the repository too, which are not pages; tests/test_repository.py looks for those."""
 

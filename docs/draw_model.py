@@ -1,17 +1,18 @@
-"""Draws hybrids from the models: `python docs/draw_model.py` writes block.svg, network.svg and planes.png.
+"""Draws the pictures of the pages: `python docs/draw_model.py` writes them into docs/pictures.
 
     python docs/draw_model.py --name has8_resnet_b32_m2_d4_fourier_bpd --out docs/pictures
 
-block.svg is one block of the network: the analog layers, and beside them encoder, spiking layers and decoder.
-network.svg is the row of blocks. planes.png is the upper half of what `zoo show` draws. Layers, shapes and T are read
-off the network's modules and a forward pass; nothing is typed in. The same model gives the same bytes.
+block.svg is one block of a hybrid, rivals.svg its control and dual and the twin of a spiking-only network, neuron.svg
+one neuron over time, planes.svg a photograph and its bit planes. Layers, T, spikes and answers come from the network's
+modules and a forward pass; nothing is typed in. The same model gives the same bytes, dark on a page in dark mode.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -20,50 +21,71 @@ from PIL import Image
 from torch import Tensor, nn
 
 import zoo
+from zoo.blocks import IFNeuron
 from zoo.cli.predict import DEFAULT_MODEL
 from zoo.contracts import Neuron
 from zoo.data.images import Transform, sample_photographs
 from zoo.families.paired import PairedBlock
-from zoo.inference.show import COLOURS, draw, network_to_show, record
+from zoo.inference.predict import Prediction
+from zoo.inference.show import COLOURS, network_to_show, record
 
-ANALOG, SPIKING, CODING, PLAIN = COLOURS["ann"], COLOURS["has8"], COLOURS["sew"], "#555555"
+ANALOG, SPIKING, CODING, PLAIN = COLOURS["ann"], COLOURS["has8"], COLOURS["sew"], "#808080"
 """Okabe and Ito's palette; every box has its words too."""
-
-WIDTH, HEIGHT, GAP = 190, 34, 16
-STYLE = 'font-family="Helvetica, Arial, sans-serif" font-size="13"'
+WIDTH, HEIGHT, GAP = 210, 36, 16
+BOLD = 'style="font-weight: bold"'
+STYLE = """text { font: 15px Helvetica, Arial, sans-serif; fill: #1b1f24 }
+.line { fill: none; stroke: #57606a; stroke-width: 1.5 } .tip { fill: #57606a } .faint { fill: #57606a }
+.pixels { image-rendering: pixelated }
+@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .faint { fill: #9da7b1 }
+.line { stroke: #9da7b1 } .tip { fill: #9da7b1 } }"""
 
 
 class Drawing:
     """An SVG under construction."""
 
-    def __init__(self, width: int, height: int, title: str) -> None:
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" {STYLE}>'
-        arrow = '<path d="M0 0 L8 4 L0 8 z" fill="#333333"/>'
-        marker = f'<marker id="tip" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">{arrow}</marker>'
-        white = f'<rect width="{width}" height="{height}" fill="white"/>'
-        self._parts = [head, f"<title>{title}</title><defs>{marker}</defs>{white}"]
+    def __init__(self, width: int, height: float, title: str) -> None:
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:g}" width="{width}">'
+        tip = '<path class="tip" d="M0 0 L8 4 L0 8 z"/>'
+        marker = f'<marker id="tip" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">{tip}</marker>'
+        self._parts = [head, f"<title>{title}</title><style>{STYLE}</style><defs>{marker}</defs>"]
 
-    def box(self, x: float, y: float, lines: Sequence[str], color: str, width: float = WIDTH) -> None:
+    def box(self, x: float, y: float, words: str, color: str, width: float = WIDTH) -> None:
         """Draw a box with a centred text; (x, y) is the middle of its upper edge."""
-        height = HEIGHT + 16 * (len(lines) - 1)
-        shape = f'<rect x="{x - width / 2}" y="{y}" width="{width}" height="{height}" rx="5"'
-        self._parts.append(f'{shape} fill="{color}" fill-opacity="0.12" stroke="{color}"/>')
-        for number, line in enumerate(lines):
-            self.text(x, y + 22 + 16 * number, line)
+        shape = f'<rect x="{x - width / 2:g}" y="{y:g}" width="{width:g}" height="{HEIGHT}" rx="5"'
+        self._parts.append(f'{shape} fill="{color}" fill-opacity="0.18" stroke="{color}"/>')
+        self.text(x, y + 23, words)
 
-    def frame(self, x: float, y: float, width: float, height: float) -> None:
-        """Draw an empty rectangle; (x, y) is its upper left corner."""
-        shape = f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="6" fill="none" stroke="#999999"/>'
-        self._parts.append(shape)
+    def sum(self, x: float, y: float) -> None:
+        """Draw a circled plus around a point."""
+        self._parts.append(f'<circle class="line" cx="{x:g}" cy="{y:g}" r="13"/>')
+        self.line((x - 7, y), (x + 7, y))
+        self.line((x, y - 7), (x, y + 7))
 
-    def text(self, x: float, y: float, text: str, anchor: str = "middle", color: str = "black") -> None:
+    def fork(self, x: float, y: float) -> None:
+        """Draw the dot at which a line parts."""
+        self._parts.append(f'<circle class="tip" cx="{x:g}" cy="{y:g}" r="4"/>')
+
+    def text(self, x: float, y: float, text: str, anchor: str = "middle", more: str = "") -> None:
         """Write a text at a baseline."""
-        self._parts.append(f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="{color}">{text}</text>')
+        self._parts.append(f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" {more}>{text}</text>')
+
+    def line(self, *points: tuple[float, float], more: str = "") -> None:
+        """Draw a line through the points."""
+        path = " ".join(f"{x:g},{y:g}" for x, y in points)
+        self._parts.append(f'<polyline class="line" points="{path}" {more}/>')
 
     def arrow(self, *points: tuple[float, float]) -> None:
         """Draw a line through the points, with a tip at its end."""
-        path = " ".join(f"{x},{y}" for x, y in points)
-        self._parts.append(f'<polyline points="{path}" fill="none" stroke="#333333" marker-end="url(#tip)"/>')
+        self.line(*points, more='marker-end="url(#tip)"')
+
+    def pixels(self, x: float, y: float, side: float, values: Tensor) -> None:
+        """Draw an image (3, H, W) in [0, 1], every pixel a square."""
+        levels = (values.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+        buffer = io.BytesIO()
+        Image.fromarray(levels).save(buffer, "PNG", optimize=True)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        place = f'x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}"'
+        self._parts.append(f'<image class="pixels" {place} href="data:image/png;base64,{data}"/>')
 
     def save(self, file: Path) -> None:
         """Write the picture."""
@@ -73,113 +95,156 @@ class Drawing:
 def describe(module: nn.Module) -> str | None:
     """Name a layer; None for one that is not worth a box."""
     if isinstance(module, nn.Conv2d):
-        stride = "" if module.stride == (1, 1) else f", stride {module.stride[0]}"
-        return f"{module.kernel_size[0]}×{module.kernel_size[1]} convolution{stride}"
+        return f"{module.kernel_size[0]}×{module.kernel_size[1]} convolution"
     if isinstance(module, Neuron):
-        return f"{type(module).__name__.removesuffix('Neuron')} neuron"
-    words = {nn.BatchNorm2d: "batch norm", nn.ReLU: "ReLU", nn.LeakyReLU: "leaky ReLU", nn.MaxPool2d: "max pooling"}
-    words |= {nn.AvgPool2d: "average pooling", nn.Linear: "linear layer"}
+        return f"{type(module).__name__.removesuffix('Neuron')} neurons"
+    words = {nn.BatchNorm2d: "batch norm", nn.ReLU: "ReLU", nn.LeakyReLU: "leaky ReLU"}
     return next((text for kind, text in words.items() if isinstance(module, kind)), None)
 
 
-class Watch:
-    """One forward pass, watched: shapes (C, H, W) of every module's input and output, and the order of calls."""
-
-    def __init__(self, model: nn.Module, pixels: int) -> None:
-        self.shapes: dict[nn.Module, tuple[tuple[int, ...], tuple[int, ...]]] = {}
-        self.order: list[nn.Module] = []
-        hooks = [module.register_forward_hook(self._note) for module in model.modules()]
-        with torch.no_grad():
-            model.eval()(torch.rand(1, 3, pixels, pixels))
-        for hook in hooks:
-            hook.remove()
-
-    def _note(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self.shapes[module] = (tuple(inputs[0].shape[-3:]), tuple(output.shape[-3:]))
-        self.order.append(module)
-
-    def layers_of(self, branch: nn.Module) -> list[str]:
-        """Name a branch's layers in the order of calls, without those of its shortcut."""
-        own = {module for path, module in branch.named_modules() if "shortcut" not in path}
-        return [words for module in self.order if module in own and (words := describe(module))]
-
-
-def shown(shape: Sequence[int]) -> str:
-    """`64 × 8 × 8`."""
-    return " × ".join(map(str, shape))
+def list_layers(model: nn.Module, branch: nn.Module, pixels: int) -> list[str]:
+    """Name a branch's layers in the order of their calls, without those of its shortcut."""
+    own = {module for path, module in branch.named_modules() if "shortcut" not in path}
+    order: list[nn.Module] = []
+    hooks = [module.register_forward_hook(lambda module, *_: order.append(module)) for module in own]
+    with torch.no_grad():
+        model.eval()(torch.rand(1, 3, pixels, pixels))
+    for hook in hooks:
+        hook.remove()
+    return [words for module in order if (words := describe(module))]
 
 
 def draw_block(name: str, pixels: int) -> Drawing:
-    """Draw the first block behind the stem: two branches beside each other, added at their end."""
+    """Draw the first block behind the stem: the input forks into two branches, whose outputs are summed."""
     model = zoo.create_model(name, num_classes=10)
-    watch = Watch(model, pixels)
     block = [module for module in model.modules() if isinstance(module, PairedBlock)][1]
-    given, made = watch.shapes[block]
-    analog, spiking = (watch.layers_of(cast(nn.Module, branch)) for branch in (block.analog, block.spiking))
-    timesteps, fields = model.timesteps, dict(model.spec.fields)
-    boxes = [(f"encoder {fields['encoder']}: {timesteps} planes", CODING)]
+    analog, spiking = (list_layers(model, cast(nn.Module, branch), pixels) for branch in (block.analog, block.spiking))
+    fields = dict(model.spec.fields)
+    boxes = [(f"encoder {fields['encoder']}", CODING)]
     boxes += [*((layer, SPIKING) for layer in spiking), (f"decoder {fields['decoder']}", CODING)]
-    step, top, left, middle, right = HEIGHT + GAP, 92, 120, 250, 380
-    first, bottom = top + (len(boxes) - len(analog)) * step / 2, top + len(boxes) * step
-    drawing = Drawing(620, bottom + 96, f"A block of {name}")
-    drawing.text(middle, 24, f"a block of {name}")
-    drawing.text(middle, 52, f"activation, {shown(given)}")
-    drawing.arrow((middle, 58), (middle, 70), (left, 70), (left, first))
-    drawing.arrow((middle, 58), (middle, 70), (right, 70), (right, top))
-    for number, layer in enumerate(analog):
-        drawing.box(left, first + number * step, [layer], ANALOG)
-    for number, (words, color) in enumerate(boxes):
-        drawing.box(right, top + number * step, [words], color)
-    for x, begin, count in ((left, first, len(analog)), (right, top, len(boxes))):
-        for number in range(count - 1):
-            drawing.arrow((x, begin + number * step + HEIGHT), (x, begin + (number + 1) * step))
-        end = begin + (count - 1) * step + HEIGHT
-        drawing.arrow((x, end), (x, bottom + 8), (middle, bottom + 8), (middle, bottom + 20))
-    drawing.box(middle, bottom + 20, ["+"], PLAIN, 40)
-    drawing.text(middle, bottom + 82, f"activation, {shown(made)}")
-    drawing.text(left + 10, top - 4, "real numbers", "start", ANALOG)
-    drawing.text(right + WIDTH / 2 + 12, top + step * 1.5, f"{timesteps} timesteps", "start", SPIKING)
-    drawing.text(right + WIDTH / 2 + 12, top + step * 1.5 + 18, "of 0 and 1", "start", SPIKING)
-    if any("shortcut" in path for path, _ in block.named_modules()):
-        for line, words in enumerate(("both branches", "with a shortcut")):
-            drawing.text(right + WIDTH / 2 + 12, bottom - 60 + 18 * line, words, "start", PLAIN)
+    step, top, left, middle, right = HEIGHT + GAP, 96, 160, 320, 480
+    first, bottom = top + (len(boxes) - len(analog)) * step / 2, top + len(boxes) * step + 12
+    drawing = Drawing(760, bottom + 84, f"A block of {name}")
+    drawing.text(middle, 22, "activation, real numbers")
+    drawing.line((middle, 30), (middle, 52))
+    drawing.fork(middle, 52)
+    drawing.text(left, 76, "analog branch", "end", BOLD)
+    drawing.text(right + 14, 76, "spiking branch", "start", BOLD)
+    drawing.arrow((middle, 52), (left + 14, 52), (left + 14, first))
+    drawing.arrow((middle, 52), (right, 52), (right, top))
+    for x, begin, column in (
+        (left + 14, first, [(words, ANALOG) for words in analog]),
+        (right, top, boxes),
+    ):
+        for number, (words, color) in enumerate(column):
+            drawing.box(x, begin + number * step, words, color)
+            if number:
+                drawing.arrow((x, begin + number * step - GAP), (x, begin + number * step))
+        end = begin + (len(column) - 1) * step + HEIGHT
+        drawing.arrow((x, end), (x, bottom), (middle + (13 if x > middle else -13), bottom))
+    drawing.sum(middle, bottom)
+    drawing.arrow((middle, bottom + 13), (middle, bottom + 48))
+    drawing.text(middle, bottom + 70, "activation, real numbers")
+    for number, words in enumerate((f"{model.timesteps} timesteps", "of zeros and ones")):
+        drawing.text(right + WIDTH / 2 + 12, top + 1.5 * step + 20 * number, words, "start", 'class="faint"')
     return drawing
 
 
-def draw_network(name: str, pixels: int) -> Drawing:
-    """Draw the row of stages: in every block both branches, real numbers between blocks."""
-    model = zoo.create_model(name, num_classes=10)
-    watch = Watch(model, pixels)
-    stages = [model.get_submodule(level["module"]) for level in model.feature_info]
-    wide, step, y = 130, 152, 74
-    drawing = Drawing(step * (len(stages) + 1) + 90, 250, f"The network {name}")
-    drawing.text(20, 24, f"{name}, an image of {pixels} × {pixels} pixels", "start")
-    drawing.text(14, y + 62, "image", "start")
-    for number, stage in enumerate(stages):
-        blocks = [module for module in stage.modules() if isinstance(module, PairedBlock)]
-        x = 80 + number * step + wide / 2
-        drawing.arrow((x - wide / 2 - step + wide if number else 54, y + 58), (x - wide / 2, y + 58))
-        drawing.frame(x - wide / 2, y - 14, wide, 150)
-        drawing.box(x, y, ["analog layers"], ANALOG, wide - 12)
-        drawing.text(x, y + 54, "+")
-        drawing.box(x, y + 64, ["encode · spiking", "layers · decode"], SPIKING, wide - 12)
-        drawing.text(x, y + 156, shown(watch.shapes[stage][1]))
-        drawing.text(x, y - 22, "1 block" if len(blocks) == 1 else f"{len(blocks)} blocks", "middle", PLAIN)
-    last = 80 + len(stages) * step
-    drawing.arrow((last - step + wide, y + 58), (last, y + 58))
-    drawing.box(last + 45, y + 33, ["pool and", "classify"], PLAIN, 90)
+def draw_rivals() -> Drawing:
+    """Draw three pairs: a hybrid and its control, a hybrid and its dual, spikes and the twin's integers."""
+    drawing = Drawing(820, 280, "The three rivals")
+    analog, spiking = ("analog", ANALOG), ("spiking", SPIKING)
+    for x, rival, branches, what in (
+        (0, "control", (analog,), "without spikes"),
+        (290, "dual", (analog, analog), "as many parameters"),
+    ):
+        drawing.text(x + 136, 22, f"hybrid and its {rival}", more=BOLD)
+        _draw_branches(drawing, x + 66, "hybrid", (analog, spiking))
+        _draw_branches(drawing, x + 206, rival, branches)
+        drawing.text(x + 136, 262, what, more='class="faint"')
+    drawing.text(702, 22, "spiking-only and its twin", more=BOLD)
+    for centre, words, middle, color in ((636, "spikes", "1 0 1 1", SPIKING), (766, "twin", "3", ANALOG)):
+        drawing.text(centre, 54, words)
+        drawing.box(centre, 74, "layer", color, 96)
+        drawing.arrow((centre, 110), (centre, 134))
+        drawing.text(centre, 156, middle, more=BOLD)
+        drawing.arrow((centre, 166), (centre, 190))
+        drawing.box(centre, 190, "layer", color, 96)
+    drawing.text(702, 262, "the same tensors and answers", more='class="faint"')
     return drawing
 
 
-def draw_planes() -> Image.Image:
-    """Draw what `zoo show` draws of the bundled photograph, without the spike rates below."""
-    network, preprocessing, weights = network_to_show(DEFAULT_MODEL)
+def _draw_branches(drawing: Drawing, centre: float, title: str, branches: Sequence[tuple[str, str]]) -> None:
+    """Draw one branch, or two that fork and are summed."""
+    drawing.text(centre, 54, title)
+    if len(branches) == 1:
+        ((words, color),) = branches
+        drawing.arrow((centre, 64), (centre, 108))
+        drawing.box(centre, 108, words, color, 62)
+        drawing.arrow((centre, 108 + HEIGHT), (centre, 228))
+        return
+    drawing.line((centre, 64), (centre, 84))
+    drawing.fork(centre, 84)
+    for side, (words, color) in zip((-1, 1), branches, strict=True):
+        x = centre + 33 * side
+        drawing.arrow((centre, 84), (x, 84), (x, 108))
+        drawing.box(x, 108, words, color, 62)
+        drawing.arrow((x, 108 + HEIGHT), (x, 190), (centre + 13 * side, 190))
+    drawing.sum(centre, 190)
+    drawing.arrow((centre, 203), (centre, 228))
+
+
+def draw_neuron(currents: Sequence[float] = (0.4, 0.5, 0.3, 0.1, 0.6, 0.2, 0.4, 0.7)) -> Drawing:
+    """Draw the membrane potential of an integrate-and-fire neuron over time, and its spikes."""
+    neuron = IFNeuron()
+    neuron.store_v_seq = True  # type: ignore[assignment]
+    spikes = neuron(torch.tensor(currents)).tolist()
+    after = neuron.v_seq.tolist()
+    drawing = Drawing(760, 290, "An integrate-and-fire neuron")
+    left, step, zero, unit = 150, 72, 200, 110
+    drawing.line((left, zero), (left + step * len(currents), zero))
+    drawing.line((left, zero - unit), (left + step * len(currents), zero - unit), more='stroke-dasharray="5 4"')
+    drawing.text(left - 12, zero - unit + 5, "threshold", "end")
+    drawing.text(left - 12, zero - unit / 2 + 5, "potential", "end")
+    drawing.text(left - 12, zero + 28, "input", "end")
+    drawing.text(left - 12, zero + 60, "output", "end")
+    path, before = [(float(left), float(zero))], 0.0
+    for t, (current, spike, rest) in enumerate(zip(currents, spikes, after, strict=True)):
+        x, height = left + step * (t + 0.5), zero - unit * (before + current)
+        path += [(x, path[-1][1]), (x, height)]
+        if spike:
+            path += [(x + 14, height), (x + 14, zero - unit * rest)]
+            drawing.fork(x, height)
+        drawing.text(x, zero + 28, f"{current:g}", more='class="faint"')
+        drawing.text(x, zero + 60, f"{spike:.0f}", more=BOLD)
+        before = rest
+    path.append((left + step * len(currents), path[-1][1]))
+    drawing.line(*path, more=f'style="stroke: {SPIKING}; stroke-width: 2.5"')
+    return drawing
+
+
+def draw_planes() -> Drawing:
+    """Draw the bundled photograph as the default network sees it, its answer, and its bit planes.
+
+    The four upper planes are in grey, the mean over channels; the lower ones look like noise in any colour.
+    """
+    network, preprocessing, _ = network_to_show(DEFAULT_MODEL)
     photograph = sample_photographs()[0]
     recording = record(network, Transform(preprocessing)(photograph))
     (answer,) = zoo.predict(network, [photograph])
-    without_rates = replace(recording, rates={})
-    picture = draw(without_rates, str(network.spec), f"{photograph.name}, {weights}", answer.ranked)
-    return picture.quantize(64, dither=Image.Dither.NONE)
+    assert isinstance(answer, Prediction)
+    drawing = Drawing(838, 356, f"What {DEFAULT_MODEL} sees of a photograph")
+    drawing.pixels(8, 10, 208, recording.image)
+    drawing.text(8, 238, "input, 32 × 32 pixels", "start", 'class="faint"')
+    for row, (label, probability) in enumerate(answer.ranked[:3]):
+        drawing.text(8, 274 + 24 * row, label, "start", BOLD if row == 0 else "")
+        drawing.text(216, 274 + 24 * row, f"{100 * probability:.1f} %", "end")
+    for t, plane in enumerate(recording.planes):
+        x, y = 244 + 150 * (t % 4), 10 + 172 * (t // 4)
+        drawing.pixels(x, y, 138, plane.mean(0, keepdim=True).expand(3, -1, -1))
+        end = {0: ", the lowest", 7: ", the highest"}.get(t, "")
+        drawing.text(x, y + 156, f"bit {t}{end}", "start", 'class="faint"')
+    return drawing
 
 
 def main() -> None:
@@ -192,8 +257,9 @@ def main() -> None:
     )
     given = parser.parse_args()
     draw_block(given.name, given.image_size).save(given.out / "block.svg")
-    draw_network(given.name, given.image_size).save(given.out / "network.svg")
-    draw_planes().save(given.out / "planes.png", optimize=True)
+    draw_rivals().save(given.out / "rivals.svg")
+    draw_neuron().save(given.out / "neuron.svg")
+    draw_planes().save(given.out / "planes.svg")
 
 
 if __name__ == "__main__":

@@ -132,7 +132,11 @@ def check(page: Path) -> Iterator[str]:
 def all_pages() -> list[Path]:
     """Return README.md, CONTRIBUTING.md, and the pages of docs/ and plugins/, but what Sphinx writes."""
     found = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "plugins").glob("*.md"), *(ROOT / "plugins").glob("*/*.md")]
-    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted({*found} - {ROOT / "docs" / "commands.md"})]
+    return [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *sorted({*found} - {ROOT / "docs" / "reference" / "commands.md"}),
+    ]
 
 
 def main(arguments: list[str]) -> int:

@@ -1,11 +1,11 @@
-"""The picture of `benchmarks.energy_break_even`: a hybrid's surcharge, and where spikes equal their controls."""
+"""The pictures of `benchmarks.energy_break_even`: a hybrid's surcharge, and where spikes equal their control."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.common.reporting import svg_of
 from zoo.inference.show import COLOURS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "loihi-synapses": {"color": COLOURS["has8"], "linestyle": "-"},
     "spikingjelly-compute": {"color": COLOURS["snn"], "linestyle": ":"},
     "spikingjelly-memory": {"color": "#E69F00", "linestyle": "-."},
-    "spikesim-dense": {"color": "black", "linestyle": "-"},
+    "spikesim-dense": {"color": "#000000", "linestyle": "-"},
     "spikesim-event": {"color": "0.5", "linestyle": "--"},
 }
 IN_WORDS = {
@@ -75,18 +75,16 @@ def draw_surcharge(axes: Axes, network: Mapping[str, Any], points: Sequence[Mapp
         axes.plot(RATES, [ratio_at(model, rate, today) for rate in RATES], linewidth=2, **STYLES[model["name"]])
         for point in points:
             color = STYLES[model["name"]]["color"]
-            axes.plot(point["spike_rate"], point["ratios"][model["name"]], marker="o", markersize=4, color=color)
-    axes.axhline(1, color="0.3", linewidth=1)
-    axes.annotate("its control, without spikes", (0.295, 1.02), ha="right", va="bottom", fontsize=8, color="0.3")
-    axes.axvline(today, color="0.6", linewidth=1, linestyle=(0, (2, 3)))
-    axes.annotate(f"as trained: {today:.2f}", (today, 30), xytext=(4, 0), textcoords="offset points", fontsize=8)
+            axes.plot(point["spike_rate"], point["ratios"][model["name"]], marker="o", markersize=5, color=color)
+    axes.axhline(1, color="#808080", linewidth=1)
+    axes.annotate("its control, without spikes", (0.295, 1.02), ha="right", va="bottom")
+    axes.axvline(today, color="#808080", linewidth=1, linestyle=(0, (2, 3)))
+    axes.annotate(f"as trained: {today:.2f}", (today, 30), xytext=(4, 0), textcoords="offset points")
     if points:
-        dots = "dots: trained to spike\nless, measured"
-        axes.annotate(dots, (0.03, 0.97), xycoords="axes fraction", fontsize=8, va="top")
+        axes.annotate("dots: trained to spike\nless, measured", (0.02, 0.97), xycoords="axes fraction", va="top")
     axes.set(
-        title=f"Hybrid: it contains its control, so it costs more\n{network['name'].partition('.')[0]}",
-        xlabel="spike rate [spikes per neuron and timestep]",
-        ylabel="energy of an image ÷ energy of the control",
+        xlabel="spikes per neuron and timestep",
+        ylabel="energy ÷ control",
         yscale="log",
         xlim=(0, 0.3),
         ylim=(0.9, 40),
@@ -96,7 +94,7 @@ def draw_surcharge(axes: Axes, network: Mapping[str, Any], points: Sequence[Mapp
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def draw_equality(axes: Axes, network: Mapping[str, Any], title: str) -> None:
+def draw_equality(axes: Axes, network: Mapping[str, Any]) -> None:
     """The spike rate of equal energy against T: below a line the network costs less than its control."""
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
@@ -108,14 +106,13 @@ def draw_equality(axes: Axes, network: Mapping[str, Any], title: str) -> None:
             axes.axvline(equal_timesteps(model, now), linewidth=2, **style)
         else:
             axes.plot(TIMESTEPS, rates, linewidth=2, **style)
-    axes.axvline(now, color="0.6", linewidth=1, linestyle=(0, (2, 3)))
-    axes.annotate(f"T = {now}", (now, 0.0012), xytext=(4, 0), textcoords="offset points", fontsize=8)
+    axes.axvline(now, color="#808080", linewidth=1, linestyle=(0, (2, 3)))
+    axes.annotate(f"T = {now}", (now, 0.0012), xytext=(4, 0), textcoords="offset points")
     side = "below and left of a line it costs\nless than its control"
-    axes.annotate(side, (0.97, 0.98), xycoords="axes fraction", fontsize=8, ha="right", va="top")
+    axes.annotate(side, (0.97, 0.98), xycoords="axes fraction", ha="right", va="top")
     axes.set(
-        title=title,
-        xlabel="timesteps T of an image",
-        ylabel="spike rate of equal energy [spikes per neuron and timestep]",
+        xlabel="timesteps T",
+        ylabel="spikes per neuron and timestep at equal energy",
         xscale="log",
         xlim=(0.95, 16),
         yscale="log",
@@ -127,29 +124,24 @@ def draw_equality(axes: Axes, network: Mapping[str, Any], title: str) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def draw(result: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> bytes:
-    """The picture, PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def draw(network: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> bytes:
+    """One network's picture, SVG: its surcharge if it contains its control, else where it equals it."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(15, 6.6), dpi=100)
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(result["networks"]))
-    for axes, network in zip(panels, result["networks"], strict=True):
+    with matplotlib.rc_context({"font.size": 11}):
+        figure = Figure(figsize=(8.6, 6.2))
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
         if network["contains_control"]:
             draw_surcharge(axes, network, points)
         else:
-            draw_equality(
-                axes,
-                network,
-                f"Spikes alone: where it equals its control\n{network['name']}, T = {network['timesteps']} today",
-            )
-        axes.grid(True, color="0.92", linewidth=0.8)
-    keys = [Line2D([], [], linewidth=2, label=IN_WORDS[name], **style) for name, style in STYLES.items()]
-    figure.legend(handles=keys, loc="lower center", ncols=4, fontsize=9, frameon=False, title="model of energy")
-    figure.suptitle("Energy of networks with spikes beside the same networks without, images of 32×32 pixels")
-    figure.tight_layout(rect=(0, 0.12, 1, 0.97))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+            draw_equality(axes, network)
+        axes.set_title(network["name"])
+        axes.grid(True, color="#b0b0b0", linewidth=0.5, alpha=0.5)
+        keys = [Line2D([], [], linewidth=2, label=IN_WORDS[name], **style) for name, style in STYLES.items()]
+        figure.legend(handles=keys, loc="lower center", ncols=2, frameon=False)
+        figure.tight_layout(rect=(0, 0.2, 1, 1))
+        return svg_of(figure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -12,15 +13,23 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
+PICTURES = ROOT / "docs" / "pictures"
 CPU_INFO = Path("/proc/cpuinfo")
+DARK = b"""<style>@media (prefers-color-scheme: dark) { [style*="stroke: #000000"] { stroke: #c9d1d9 !important }
+[style*="fill: #000000"], text { fill: #c9d1d9 !important } }</style>
+<defs>"""
+"""For a page in dark mode: what is black turns light; the ground of a picture is the page's."""
 
 Out = Annotated[Path, typer.Option(help="Folder for the results; made where it is missing.")]
 
@@ -103,6 +112,16 @@ def write_result(out: Path, name: str, content: dict[str, Any]) -> Path:
     text = json.dumps(jsonable(result), indent=1, ensure_ascii=False, allow_nan=False)
     write_beside(path, (text + "\n").encode())
     return path
+
+
+def svg_of(figure: Figure) -> bytes:
+    """A figure of matplotlib as SVG, for light and dark pages; the same figure gives the same bytes."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "has8-zoo", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    return buffer.getvalue().replace(b"<defs>", DARK, 1)
 
 
 def markdown_table(

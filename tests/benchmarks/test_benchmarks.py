@@ -16,9 +16,8 @@ import zoo
 from benchmarks import attacks, models_table, robustness, weights_page
 from benchmarks.accuracy import table as accuracy_table
 from benchmarks.common import reporting
-from benchmarks.results_csv import as_csv, rows
+from benchmarks.results_csv import as_csv
 from zoo.catalog.records import catalog_path, default_catalog, read_file
-from zoo.inference.show import COLOURS
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"
@@ -86,15 +85,17 @@ def test_kept_results_say_which_command_made_them() -> None:
 
 @IN_TREE
 def test_kept_tables_are_those_of_the_catalogs() -> None:
-    weights = list(rows())
     assert (reporting.RESULTS / "results.csv").read_text(encoding="utf-8") == as_csv()
-    pages = [reporting.ROOT / "README.md", *(reporting.ROOT / "docs").rglob("*.md")]
-    assert any(weights_page.markdown(weights) in page.read_text(encoding="utf-8") for page in pages)
+    for page, tables in weights_page.blocks().items():
+        assert all(table in page.read_text(encoding="utf-8") for table in tables.values()), page
+
+
+def test_the_picture_shows_every_network_that_it_names() -> None:
+    shown = weights_page.points()
+    assert {point.name for point in shown} == set(weights_page.SHOWN)
+    assert {point.kind for point in shown} == set(weights_page.KINDS)
     picture = weights_page.PICTURE.read_text(encoding="utf-8")
-    kinds = {point.kind for point in weights_page.points()}
-    assert kinds == set(weights_page.KINDS)
-    assert all(COLOURS[family].lower() in picture for family in ("ann", "has8", "sew"))
-    assert all(words in picture for words in (*weights_page.NAMED.values(), *weights_page.PUBLISHED))
+    assert all(words in picture for words, _, _ in weights_page.SHOWN.values())
 
 
 def test_kept_markdown_is_that_of_the_kept_figures() -> None:

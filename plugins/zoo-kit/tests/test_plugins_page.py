@@ -1,4 +1,4 @@
-"""plugins/README.md tells the truth: blocks run in order in a fresh environment, quotations are of real files."""
+"""The tutorial and the contract tell the truth: blocks run in a fresh environment, quotations are of real files."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ from tests.plugins.conftest import build_wheel
 __all__ = ["build_wheel"]
 
 ROOT = Path(__file__).parents[3]
-README = ROOT / "plugins" / "README.md"
-TEXT = README.read_text(encoding="utf-8")
+PLUGINS = ROOT / "plugins"
+PAGES = (ROOT / "docs" / "tutorials" / "neuron.md", PLUGINS / "CONTRACT.md")
+TEXT = "".join(page.read_text(encoding="utf-8") for page in PAGES)
 NEW = "zoo-sparkle"
 _BLOCK = re.compile(r"^(?:<!-- quote: (?P<quote>\S+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 
@@ -70,7 +71,7 @@ def environment(build_wheel: Callable[[Path], Path], tmp_path_factory: pytest.Te
     pip += ["--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--no-compile", build_wheel(ROOT)], check=True)
     (site,) = venv.glob("lib/python*/site-packages")
-    sources = [folder.parent for folder in README.parent.glob("*/pyproject.toml")]  # some are installed editable
+    sources = [folder.parent for folder in PLUGINS.glob("*/pyproject.toml")]  # some are installed editable
     lines = [sysconfig.get_paths()["purelib"], *map(str, sources)]
     (site / "zz_parent.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
     script = venv / "bin" / "pip"
@@ -108,7 +109,7 @@ def test_every_block_runs_in_order(environment: Environment) -> None:
 def test_quotations_are_of_the_file(block: re.Match[str]) -> None:
     """Of a file in plugins/, or of one that `zoo plugins new zoo-sparkle` writes."""
     folder, _, inside = block["quote"].partition("/")
-    files = draft(NEW).files() if folder == NEW else {inside: (README.parent / block["quote"]).read_text("utf-8")}
+    files = draft(NEW).files() if folder == NEW else {inside: (PLUGINS / block["quote"]).read_text("utf-8")}
     assert block["text"] in files[inside]
 
 
@@ -129,5 +130,5 @@ def test_the_page_names_all_that_there_is() -> None:
     assert f"`api_version = {API_VERSION}`" in TEXT
     assert all(f"`{suite}`" in TEXT for suite in zoo_kit.__all__ if suite not in ("ComponentTests", "suites_of"))
     assert all(f"`{kind}`" in TEXT for kind in KINDS)
-    listed = set(re.findall(r"^\| \[(zoo-[\w-]+)\]", TEXT, re.M))
-    assert listed == {folder.name for folder in README.parent.iterdir() if (folder / "pyproject.toml").is_file()}
+    listed = set(re.findall(r"^\| \[(zoo-[\w-]+)\]", (PLUGINS / "README.md").read_text(encoding="utf-8"), re.M))
+    assert listed == {folder.name for folder in PLUGINS.iterdir() if (folder / "pyproject.toml").is_file()}
