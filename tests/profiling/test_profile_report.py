@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,12 +91,19 @@ def test_other_channels_types_and_batches_larger_than_memory(monkeypatch: pytest
     assert found.control.macs == found.macs_analog
 
 
-def test_every_operation_has_one_price_and_says_why() -> None:
+def test_every_price_stands_in_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "counting.md").read_text(encoding="utf-8")
     kinds = ("encoder", "decoder", "neuron")
     ours = [each for each in default_registry().components() if each.distribution == "has8-zoo" and each.kind in kinds]
     prices: set[Price] = {price for each in ours for price in each.load().prices}.union(PRICES)
     assert len({price.operation for price in prices}) == len(prices)
-    assert all(price.reason for price in prices)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    table = {row[0]: row[1:] for row in rows}
+    for price in prices:
+        charge, reason = table[price.operation]
+        assert reason == price.reason
+        for side, word in ((price.read, "read"), (price.written, "written")):
+            assert (word in charge) is (side != Work())
 
 
 class Chip(EnergyModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -384,3 +385,10 @@ def test_the_json_and_the_statement_name_the_range() -> None:
     assert cost.energy_range.models == microjoules
     assert {point["model"] for point in written["break_even"]} == set(BY_HAND)
     assert written["contains_control"] is False
+
+
+def test_the_docs_state_every_model_in_its_own_words() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "energy-models.md").read_text(encoding="utf-8")
+    for name, model in energy_models().items():
+        words = (f"`{name}`", model.prices, model.charges, model.leaves_out, model.source)
+        assert all(text in page for text in words), name
