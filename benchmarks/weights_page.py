@@ -219,11 +219,16 @@ def _draw(axes: Axes, shown: Sequence[Point]) -> None:
         for number, point in enumerate(point for point in shown if point.kind == kind):
             label = words if number == 0 else None
             energies = sorted({point.added, point.multiplied})
-            line = {"color": color, "marker": marker, "markersize": 7 if marker != "|" else 11, "label": label}
+            line: dict[str, Any] = {
+                "color": color,
+                "marker": marker,
+                "markersize": 7 if marker != "|" else 11,
+                "label": label,
+            }
             axes.plot(energies, [point.top1] * len(energies), linewidth=2.2, **line)
             text, right, up = SHOWN[point.name]
             if point.name not in named and (kind != "integers" or "ann" in point.name):
-                place = {"textcoords": "offset points", "xytext": (right, up)}
+                place: dict[str, Any] = {"textcoords": "offset points", "xytext": (right, up)}
                 side = "center" if right == 0 else "left" if right > 0 else "right"
                 axes.annotate(text, (energies[0], point.top1), fontsize=9.5, color=color, ha=side, **place)
                 named.add(point.name)
