@@ -19,6 +19,12 @@ BACKBONES = [
 ]
 
 
+def spiking_keys(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of an analog network under the keys of a spiking one of the same blocks."""
+    keys = {key: key.replace(".analog.", ".spiking.") if key.startswith("stages") else key for key in state}
+    return {keys[key]: value for key, value in state.items()}
+
+
 def pair(size: str, levels: int) -> tuple[ImageClassifier, ImageClassifier]:
     """A calibrated quantised network with statistics of its own, and the spiking one with its weights."""
     torch.manual_seed(1)
@@ -29,11 +35,7 @@ def pair(size: str, levels: int) -> tuple[ImageClassifier, ImageClassifier]:
     spiking = zoo.create_model(
         f"sew_{size}_direct", pretrained=False, num_classes=5, timesteps=levels, neuron_options=WAITING
     )
-    state = {
-        key.replace(".analog.", ".spiking.") if key.startswith("stages") else key: value
-        for key, value in analog.state_dict().items()
-    }
-    spiking.load_state_dict(state, strict=True)
+    spiking.load_state_dict(spiking_keys(analog.state_dict()))
     return analog.eval(), spiking.eval()
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zoo.contracts.decoder import Decoder
     from zoo.contracts.encoder import BINARY_LSB_FIRST, Encoder
     from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices, SynapticLayer
-    from zoo.contracts.neuron import Neuron, NeuronFactory
+    from zoo.contracts.neuron import GRADED, RADIX, SIGNED, UNARY, Neuron, NeuronFactory
 
 API_VERSION = 1
 """Components declare `api_version = 1`; another major version is refused with its reason."""
@@ -28,7 +28,11 @@ __all__ = [
     "API_VERSION",
     "BINARY_DIGITS",
     "BINARY_LSB_FIRST",
+    "GRADED",
+    "RADIX",
     "RANGE_STEP",
+    "SIGNED",
+    "UNARY",
     "About",
     "Backbone",
     "BlockPlan",

@@ -8,6 +8,7 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 
 from zoo.contracts.encoder import Encoder
+from zoo.contracts.neuron import RADIX, Neuron
 from zoo.contracts.price import DECODER_PRICES, Price
 from zoo.errors import CompositionError
 
@@ -33,12 +34,17 @@ class Decoder(nn.Module, ABC):
         """Decode spikes."""
 
     @final
-    def check(self, encoder: Encoder) -> None:
-        """Raise `CompositionError` if this decoder cannot read the code or the T of `encoder`."""
+    def check(self, encoder: Encoder, neuron: nn.Module | None = None) -> None:
+        """Raise `CompositionError` if this decoder cannot read the code or the T of `encoder`, or `neuron`'s digits."""
         if self.codes is not None and encoder.code not in self.codes:
             raise CompositionError(
                 f"{type(self).__name__} reads the code {' or '.join(sorted(self.codes))}, but "
                 f"{type(encoder).__name__} emits {encoder.code}; choose a decoder that reads it, such as 'rate'"
+            )
+        if isinstance(neuron, Neuron) and neuron.code == RADIX and self.codes is None:
+            raise CompositionError(
+                f"{type(neuron).__name__} writes digits, which {type(self).__name__} reads as if they were worth the "
+                "same; choose a decoder of digits, such as 'bpd'"
             )
         if self.timesteps is not None and encoder.timesteps != self.timesteps:
             raise CompositionError(

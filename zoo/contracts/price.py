@@ -63,6 +63,12 @@ SHIFTED_SUM = Price(
 )
 WEIGHTED_SUM = Price("other decoder", Work(macs=1), reason="assumed of a plugin's: a weighted sum over timesteps")
 INTEGRATION = Price("integrate-and-fire neuron", Work(acs=2), reason="adds the current, compares with the threshold")
+DIGITS = Price(
+    "radix neuron",
+    Work(acs=1),
+    Work(acs=1),
+    "adds the shifted current; compares what is left with 2^b, and takes it away, for the digit of bit b",
+)
 LEAKY_INTEGRATION = Price(
     "leaky or other neuron",
     Work(1, 2),

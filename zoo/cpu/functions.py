@@ -155,7 +155,7 @@ def _differentiate(definition: Definition, sources: Sequence[Tensor | None], gra
 
 # Encoders -------------------------------------------------------------------------------------------------------------
 
-STRAIGHT, SIGMOID, TANH, FOURIER = range(4)
+STRAIGHT, SIGMOID, TANH, FOURIER, NUMBER = range(5)
 
 
 @final
@@ -167,19 +167,23 @@ class Surrogate(NamedTuple):
 
 
 def planes(x: Tensor, surrogate: Surrogate, definition: Definition) -> Tensor:
-    """Range step and bit planes: (N, …) → (8, N, …) in {0, 1}, each plane laid out as x is."""
+    """Range step and bit planes: (N, …) → (8, N, …) in {0, 1}, each plane laid out as x is.
+
+    With the wave `NUMBER` the number that they stand for, (N, …) → (N, …) in [0, 1].
+    """
     if not torch.is_grad_enabled():
-        return _planes(x)[0]
+        return _planes(x, surrogate)[0]
     return cast(Tensor, _Planes.apply(x, surrogate, definition))
 
 
-def _planes(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Planes, and lo and hi of every sample."""
-    rows = _rows(x)
+def _planes(x: Tensor, surrogate: Surrogate) -> tuple[Tensor, Tensor]:
+    """Planes or numbers, and lo and hi of every sample."""
+    rows, number = _rows(x), surrogate.wave == NUMBER
     samples, values = x.shape[0], x.numel() // x.shape[0]
-    bits = torch.empty_strided((PLANES, *x.shape), (x.numel(), *rows.stride()), dtype=x.dtype)
-    ranges, kind = torch.empty(samples, 2), TYPES[x.dtype]
-    call("zoo_planes", x.numel(), rows.data_ptr(), kind, samples, values, bits.data_ptr(), ranges.data_ptr())
+    shape, strides = ((), ()) if number else ((PLANES,), (x.numel(),))
+    bits = torch.empty_strided((*shape, *x.shape), (*strides, *rows.stride()), dtype=x.dtype)
+    ranges, sizes = torch.empty(samples, 2), (TYPES[x.dtype], samples, values)
+    call("zoo_planes", x.numel(), rows.data_ptr(), *sizes, int(number), bits.data_ptr(), ranges.data_ptr())
     return bits, ranges
 
 
@@ -187,7 +191,7 @@ def _planes(x: Tensor) -> tuple[Tensor, Tensor]:
 class _Planes(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, surrogate: Surrogate, definition: Definition) -> Tensor:
-        bits, ctx.ranges = _planes(x)
+        bits, ctx.ranges = _planes(x, surrogate)
         ctx.save_for_backward(x)
         ctx.surrogate, ctx.definition = surrogate, definition
         return bits
@@ -200,9 +204,9 @@ class _Planes(torch.autograd.Function):
         rows = _rows(x)
         samples, values = x.shape[0], x.numel() // x.shape[0]
         strides = (x.numel(), *rows.stride())
-        grad = grads[0]
+        grad = grads[0].expand(1, *x.shape) if ctx.surrogate.wave == NUMBER else grads[0]
         if grad.dtype != x.dtype or grad.stride()[1:] != strides[1:] or grad.stride(0) < 0:
-            grad = torch.empty_strided((PLANES, *x.shape), strides, dtype=x.dtype).copy_(grad)
+            grad = torch.empty_strided(grad.shape, strides, dtype=x.dtype).copy_(grad)
         dx = torch.empty_strided(x.shape, rows.stride(), dtype=x.dtype)
         wave, scaled = ctx.surrogate
         arguments = rows.data_ptr(), TYPES[x.dtype], samples, values, wave, int(scaled), ctx.ranges.data_ptr()
@@ -288,6 +292,46 @@ class _Fire(torch.autograd.Function):
         dgain = None if gain is None else gain.new_tensor(learned[0])
         dscale = None if scale is None else scale.new_tensor(learned[1])
         return dx, dgain, dscale, None, None
+
+
+# Quantised ReLU -------------------------------------------------------------------------------------------------------
+
+
+def quantise(x: Tensor, scale: Tensor, levels: int, definition: Definition) -> Tensor:
+    """The nearest of L + 1 levels from 0 to a scale, which is learned: (N, …) → (N, …), laid out as x is."""
+    if not torch.is_grad_enabled():
+        return _quantise(x, scale, levels)
+    return cast(Tensor, _Quantise.apply(x, scale, levels, definition))
+
+
+def _quantise(x: Tensor, scale: Tensor, levels: int) -> Tensor:
+    rows = _rows(x[None])[0]
+    out = torch.empty_like(rows)
+    call("zoo_quantise", x.numel(), rows.data_ptr(), TYPES[x.dtype], x.numel(), float(scale), levels, out.data_ptr())
+    return out
+
+
+@final
+class _Quantise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, levels: int, definition: Definition) -> Tensor:
+        ctx.save_for_backward(x, scale)
+        ctx.levels, ctx.definition = levels, definition
+        return _quantise(x, scale, levels)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale = ctx.saved_tensors
+        if not _kernel_goes_backward(grads[0]):
+            return *_differentiate(ctx.definition, [x, scale], grads[0]), None, None
+        rows = _rows(x[None])[0]
+        dx, dscale = torch.empty_like(rows), (ctypes.c_double * 1)()
+        grad = grads[0]
+        if grad.dtype != x.dtype or grad.stride() != dx.stride():
+            grad = torch.empty_like(dx).copy_(grad)
+        settings = rows.data_ptr(), TYPES[x.dtype], x.numel(), float(scale), ctx.levels
+        call("zoo_quantise_backward", x.numel(), *settings, grad.data_ptr(), dx.data_ptr(), dscale)
+        return dx, scale.new_tensor(dscale[0]), None, None
 
 
 # Sums over time -------------------------------------------------------------------------------------------------------

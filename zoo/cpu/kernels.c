@@ -56,7 +56,7 @@ enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32, CACHE_LINE = 64
 enum { OK, NO_MEMORY, NOT_FINITE };
 enum { FLOAT32, BFLOAT16, FLOAT16 };
 enum { INTEGRATE, DIVIDE, MULTIPLY, WAIT }; /* h = v + x, v + (x - v) / gain, v + (x - v) * gain */
-enum { STRAIGHT, SIGMOID, TANH, FOURIER };  /* surrogates of the planes */
+enum { STRAIGHT, SIGMOID, TANH, FOURIER, NUMBER };  /* surrogates of the planes; NUMBER: of their number, slope 1 */
 
 typedef int64_t index_t;
 
@@ -176,10 +176,36 @@ CLONED static void block_planes(
     }
 }
 
-/* x (samples, values) -> planes (8, samples, values) and ranges (samples, 2): lo and hi. */
+INLINE float rounded_to(float x, int type) {
+    if (type == FLOAT32) return x;
+    return type == BFLOAT16 ? from_bits((uint32_t)float_to_bfloat(x) << 16) : half_to_float(float_to_half(x));
+}
+
+INLINE void store(float x, void *to, int type, index_t i) {
+    if (type == FLOAT32)
+        ((float *)to)[i] = x;
+    else
+        ((uint16_t *)to)[i] = type == BFLOAT16 ? float_to_bfloat(x) : float_to_half(x);
+}
+
+INLINE void numbers(const void *x, int type, index_t start, int n, float lo, float width, void *out) {
+    for (int i = 0; i < n; i++) {
+        float intensity = (load(x, type, start + i) - lo) / width * 255;
+        float level = fabsf(intensity) < 0x1p22f ? intensity + 0x1.8p23f - 0x1.8p23f : 0;
+        store(rounded_to(level, type) / 255, out, type, start + i);
+    }
+}
+
+/* The numbers that planes stand for, the level over 255. */
+CLONED static void block_numbers(const void *x, int type, index_t start, int n, float lo, float width, void *out) {
+    FOR_TYPE(numbers(x, TYPE, start, n, lo, width, out))
+}
+
+/* x (samples, values) -> planes (8, samples, values), or with `number` (samples, values) that they stand for; and ranges
+ * (samples, 2): lo and hi. */
 FUNCTION(
     zoo_planes,
-    const void *x, int type, index_t samples, index_t values, void *planes, float *ranges, int threads
+    const void *x, int type, index_t samples, index_t values, int number, void *planes, float *ranges, int threads
 ) {
     index_t parts = (values + BLOCK - 1) / BLOCK, items = samples * parts;
     float *found = malloc(items * 3 * sizeof(float));
@@ -204,7 +230,10 @@ FUNCTION(
         index_t sample = item / parts, start = item % parts * BLOCK;
         float lo = ranges[2 * sample], width = ranges[2 * sample + 1] - lo;
         int n = (int)least(BLOCK, values - start);
-        block_planes(x, type, sample * values + start, n, lo, width, planes, samples * values);
+        if (number)
+            block_numbers(x, type, sample * values + start, n, lo, width, planes);
+        else
+            block_planes(x, type, sample * values + start, n, lo, width, planes, samples * values);
     }
     free(found);
     return OK;
@@ -297,7 +326,10 @@ CLONED static void block_plane_gradient(
         unit[i] = (v[i] - lo) / width;
         intensity[i] = unit[i] * 255;
     }
-    if (wave == STRAIGHT) {
+    if (wave == NUMBER) {
+        const float *grad = widen(grads, type, start, n, result);
+        for (int i = 0; i < n; i++) d[i] = grad[i] / width;
+    } else if (wave == STRAIGHT) {
         float wide[BLOCK];
         for (int i = 0; i < n; i++) result[i] = 0;
         for (int k = 0; k < PLANES; k++) {
@@ -688,6 +720,83 @@ FUNCTION(
         learned[0] += sums[2 * part];
         learned[1] += sums[2 * part + 1];
     }
+    free(sums);
+    return OK;
+}
+
+/* Quantised ReLU ----------------------------------------------------------------------------------------------------*/
+
+/* scale * floor(levels * share + 1/2) / levels of share = clip(x / scale, 0, 1); every step is rounded to the type. */
+INLINE void quantise(
+    const void *x, int type, index_t start, int n, float scale, float levels, void *out
+) {
+    float worth = rounded_to(scale, type);
+    for (int i = 0; i < n; i++) {
+        float share = rounded_to(load(x, type, start + i) / scale, type);
+        share = share < 0 ? 0 : share > 1 ? 1 : share;
+        float shifted = rounded_to(rounded_to(share * levels, type) + 0.5f, type);
+        store(worth * rounded_to(floorf(shifted) / levels, type), out, type, start + i);
+    }
+}
+
+CLONED static void block_quantise(
+    const void *x, int type, index_t start, int n, float scale, float levels, void *out
+) {
+    FOR_TYPE(quantise(x, TYPE, start, n, scale, levels, out))
+}
+
+/* x (values) -> out (values): the nearest of `levels` + 1 levels from 0 to scale. */
+FUNCTION(
+    zoo_quantise,
+    const void *x, int type, index_t values, float scale, float levels, void *out, int threads
+) {
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (index_t start = 0; start < values; start += BLOCK)
+        block_quantise(x, type, start, (int)least(BLOCK, values - start), scale, levels, out);
+    return OK;
+}
+
+/* The gradient is passed on inside [0, scale]; the scale has the level's, and inside less the share's. */
+INLINE void quantise_gradient(
+    const float *__restrict__ x, const float *__restrict__ grads, int type, int n, float scale, float levels,
+    float *__restrict__ dx, float *__restrict__ terms
+) {
+    for (int i = 0; i < n; i++) {
+        float share = rounded_to(x[i] / scale, type), grad = grads[i];
+        float clipped = share < 0 ? 0 : share > 1 ? 1 : share;
+        float level = floorf(clipped * levels + 0.5f) / levels, inside = share == clipped ? 1.0f : 0.0f;
+        dx[i] = grad * inside;
+        terms[i] = grad * (level - clipped * inside);
+    }
+}
+
+CLONED static double block_quantise_gradient(
+    const void *x, int type, index_t start, int n, float scale, float levels, const void *grads, void *dx
+) {
+    float wide[BLOCK], wide_grads[BLOCK], result[BLOCK], terms[BLOCK];
+    const float *currents = widen(x, type, start, n, wide), *arrived = widen(grads, type, start, n, wide_grads);
+    float *target = place(dx, type, start, result);
+    FOR_TYPE(quantise_gradient(currents, arrived, TYPE, n, scale, levels, target, terms))
+    narrow(target, dx, type, start, n);
+    return sum(terms, n);
+}
+
+/* dL/dx of zoo_quantise, and dL/dscale. */
+FUNCTION(
+    zoo_quantise_backward,
+    const void *x, int type, index_t values, float scale, float levels, const void *grads, void *dx, double *dscale,
+    int threads
+) {
+    index_t parts = (values + BLOCK - 1) / BLOCK;
+    double *sums = malloc(parts * sizeof(double));
+    if (!sums) return NO_MEMORY;
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (index_t part = 0; part < parts; part++) {
+        index_t start = part * BLOCK;
+        sums[part] = block_quantise_gradient(x, type, start, (int)least(BLOCK, values - start), scale, levels, grads, dx);
+    }
+    *dscale = 0;
+    for (index_t part = 0; part < parts; part++) *dscale += sums[part];
     free(sums);
     return OK;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -38,6 +39,16 @@ def rate_decode(spikes: Tensor) -> Tensor:
     return spikes.mean(0)
 
 
+def weighted_mean(spikes: Tensor, places: Sequence[int]) -> Tensor:
+    """Σ_t p_t S_t / Σ_t p_t for what a spike is worth at each timestep. (T, N, C, …) → (N, C, …)."""
+    if len(set(places)) == 1:
+        return rate_decode(spikes)
+    if len(spikes) <= _MOST_TIMESTEPS and serves(spikes):
+        return functions.weighted_sum(spikes, [float(place) for place in places], sum(places))
+    weights = torch.tensor(places, dtype=spikes.dtype, device=spikes.device)
+    return (spikes * weights.reshape(-1, *(1,) * (spikes.dim() - 1))).sum(0) / sum(places)
+
+
 torch.fx.wrap("rate_decode")  # which takes it as one operation if it is called as `averages.rate_decode`
 
 
@@ -52,6 +63,26 @@ class RateDecoder(Decoder):
 
     def forward(self, spikes: Tensor) -> Tensor:
         return rate_decode(spikes)
+
+
+@final
+class DigitDecoder(Decoder):
+    """The mean over timesteps weighted by the places of their digits; part of networks of such neurons."""
+
+    api_version = 1
+    codes = None
+    prices = (SHIFTED_SUM,)
+
+    def __init__(self, places: Sequence[int]) -> None:
+        super().__init__()
+        self.places = tuple(places)
+
+    @property
+    def timesteps(self) -> int:  # type: ignore[override] # of the object, not of the class
+        return len(self.places)
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        return weighted_mean(spikes, self.places)
 
 
 @final

@@ -160,6 +160,19 @@ def straight_through_planes(x: Tensor) -> Tensor:
     return definition(x)
 
 
+def straight_through_number(x: Tensor) -> Tensor:
+    """The number that planes stand for, with the slope of x̂: decode(encode(x)) without planes, (N, …) → (N, …)."""
+
+    def definition(x: Tensor) -> Tensor:
+        unit = unit_range(x)
+        level = torch.round(unit.detach() * LEVELS).to(x.dtype) / LEVELS
+        return level + (unit - unit.detach()).to(x.dtype)
+
+    if serves(x):
+        return functions.planes(x, functions.Surrogate(functions.NUMBER), definition)
+    return definition(x)
+
+
 class BitPlaneEncoder(Encoder):
     """Base of the bit-plane encoders: T = 8, least significant plane first."""
 

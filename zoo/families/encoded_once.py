@@ -15,10 +15,12 @@ from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
 from zoo.contracts.neuron import NeuronFactory
 from zoo.cpu import layout
 from zoo.decoders import averages
+from zoo.decoders.averages import DigitDecoder
 from zoo.families.headed import StagedClassifier
+from zoo.families.numbers import pool_potentials, quantise_waiting
 from zoo.families.over_time import NetworkOverTime
 from zoo.families.paired import Pairing
-from zoo.families.thresholds import SpikingActivation, quantise_waiting, replace_activations
+from zoo.families.thresholds import SpikingActivation, first_activation, places_of, replace_activations
 from zoo.names import Spec
 
 
@@ -41,15 +43,15 @@ class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
         super().__init__(spec, backbone, block, Pairing(analog=True), num_classes, encoder.timesteps)
         self.pixels_last = backbone.pixels_last
         self.takes_frames = encoder.code == FRAMES
-        replace_activations(self.stages, lambda: SpikingActivation(neuron(), encoder.timesteps))
-        # Only in a sequence is the order of activations known from outside.
         first = self.get_submodule("stages.0.0.spiking")
-        parts = first.named_children() if isinstance(first, nn.Sequential) and encoder.code == CONSTANT else ()
-        firing = [(name, part) for name, part in parts if isinstance(part, SpikingActivation)]
-        self._encoding = firing[0][0] if firing else None
-        self.encoder = nn.Identity() if firing else encoder
-        if firing:
-            firing[0][1].encoder = encoder
+        self._encoding = first_activation(first) if encoder.code == CONSTANT else None
+        if self._encoding is not None:
+            setattr(first, self._encoding, SpikingActivation(neuron(), encoder.timesteps, encoder))
+        self.encoder = encoder if self._encoding is None else nn.Identity()
+        replace_activations(self.stages, lambda: SpikingActivation(neuron(), encoder.timesteps))
+        pool_potentials(self.stages)
+        self.places, self.largest = places_of(neuron(), encoder.timesteps)
+        self.averaging = DigitDecoder(self.places) if len(set(self.places)) > 1 else None
 
     def run_stages(self, x: Tensor, last: int) -> Iterator[Tensor]:
         self.check_image(x)
@@ -68,7 +70,10 @@ class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
         return cast(Tensor, self.encoder(x).flatten(0, 1))
 
     def mean_over_time(self, carried: Tensor) -> Tensor:
-        return carried if self.timesteps == 1 else averages.rate_decode(carried.unflatten(0, (self.timesteps, -1)))
+        if self.timesteps == 1:
+            return carried
+        spikes = carried.unflatten(0, (self.timesteps, -1))
+        return averages.rate_decode(spikes) if self.averaging is None else cast(Tensor, self.averaging(spikes))
 
     def drop_timesteps(self) -> Self:
         if self._encoding is not None and quantise_waiting(self.stages):

@@ -62,6 +62,12 @@ def read_gain(request: BuildRequest) -> float | None:
     return None if gain is None else check_number("gain", gain)
 
 
+def read_ceiling(request: BuildRequest) -> float | None:
+    """Read the option `ceiling`; None without it, and raises as `check_number` does if it is not over 0."""
+    ceiling = request.options.get("ceiling")
+    return None if ceiling is None else check_number("ceiling", ceiling, above=0)
+
+
 def build_paired(request: BuildRequest, pairing: Pairing) -> ImageClassifier:
     """Build a paired network on the name's backbone."""
     from zoo.families.paired import PairedNetwork
@@ -70,7 +76,12 @@ def build_paired(request: BuildRequest, pairing: Pairing) -> ImageClassifier:
 
 
 class CodedFamily(GrammarFamily, ABC):
-    """Names with backbone, size, encoder, decoder and neuron; `analog` says if blocks have an analog branch too."""
+    """Names with backbone, size, encoder, decoder and neuron; `analog` says if blocks have an analog branch too.
+
+    The option `ceiling` is the largest value of a layer of neurons at first, which is learned: a spike of θ = 1 is
+    worth it, and fires at it, and digits are worth their share of it. Without it spikes are worth 1, and digits have
+    8. Neurons that write digits stand for the activations of an analog branch, behind residual sums too.
+    """
 
     api_version = 1
     grammars = (Grammar(SIZE_PARTS + CODING_PARTS),)
@@ -89,6 +100,7 @@ class CodedFamily(GrammarFamily, ABC):
 
     def build(self, request: BuildRequest) -> ImageClassifier:
         from zoo.contracts.encoder import FRAMES
+        from zoo.families.numbers import reading, writes_digits
         from zoo.families.paired import Pairing
 
         spec = request.spec
@@ -102,9 +114,17 @@ class CodedFamily(GrammarFamily, ABC):
                 "block, so nothing below the last block would learn; choose a bit-plane encoder such as 'ste', or the "
                 "family 'sew'"
             )
-        decoder().check(probe)
-        pairing = Pairing(self.analog, encoder, decoder, request.component("neuron"), read_gain(request))
+        neuron = reading(probe, request.component("neuron"))
+        one = neuron()
+        decoder().check(probe, one)
+        gain, ceiling = read_gain(request), read_ceiling(request)
+        digits = writes_digits(one)
+        pairing = Pairing(self.analog, encoder, decoder, neuron, gain, ceiling=ceiling, digits=digits)
         return build_paired(request, pairing)
+
+    @property
+    def options(self) -> frozenset[str]:
+        return frozenset({"ceiling"})
 
     def build_over_frames(self, request: BuildRequest) -> ImageClassifier:
         """Build the network of an encoder that passes frames on: time stays up to the head."""
@@ -131,7 +151,7 @@ class Has8Family(CodedFamily):
 
     @property
     def options(self) -> frozenset[str]:
-        return frozenset({"gain"})
+        return super().options | {"gain"}
 
 
 @final
@@ -146,8 +166,9 @@ class SnnFamily(CodedFamily):
 
     def build_over_frames(self, request: BuildRequest) -> ImageClassifier:
         from zoo.families.encoded_once import SpikingBlocksNetwork
+        from zoo.families.numbers import reading
 
         encoder, decoder = request.component("encoder")(), request.component("decoder")()
+        backbone, neuron = load_backbone(request), reading(encoder, request.component("neuron"))
         decoder.check(encoder)
-        backbone, neuron = load_backbone(request), request.component("neuron")
         return SpikingBlocksNetwork(request.spec, backbone, encoder, decoder, neuron, request.num_classes)

@@ -156,7 +156,8 @@ def _one_timestep(model: NetworkOverTime) -> NetworkOverTime:
         elif isinstance(module, Encoder):
             network.set_submodule(name, type(module)(timesteps=1))
         elif isinstance(module, SpikingActivation):
-            module.levels = 1
+            module.timesteps = module.levels = 1
+            module.places = (1,)
     if isinstance(network, StagedClassifier):
         network.timesteps = 1
     return network

@@ -57,7 +57,8 @@ class SewFamily(GrammarFamily):
 
     def twin(self, spec: Spec) -> str | None:
         fields, neuron = dict(spec.fields), spec.options.get("neuron", {})
-        waits = neuron.get("waits") is True and neuron.get("v_init") == 0.5 and neuron.get("v_threshold", 1.0) == 1.0
+        unary = neuron.get("waits") is True and neuron.get("v_init") == 0.5 and neuron.get("v_threshold", 1.0) == 1.0
+        waits = unary or fields["neuron"] == "radix"
         if "network" in fields or fields["encoder"] != "direct" or not waits:
             return None
         return self.control(fields)
@@ -72,7 +73,10 @@ class SewFamily(GrammarFamily):
             raise OptionError(f"encoder {spec['encoder']!r} has no option 'timesteps'; its T is fixed")
         if request.options and "timesteps" in spec.options.get("encoder", {}):
             raise OptionError("timesteps and encoder_options both give T; leave one out")
-        encoder, neuron = request.component("encoder")(**request.options), request.component("neuron")
+        from zoo.families.numbers import reading
+
+        encoder = request.component("encoder")(**request.options)
+        neuron = reading(encoder, request.component("neuron"))
         if spec.get("network"):
             from zoo.families.residual_baselines import sew_resnet
 

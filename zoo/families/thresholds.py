@@ -3,7 +3,8 @@
 A quantised ReLU returns one of L + 1 levels, θ · ⌊L · clip(x/θ, 0, 1) + ½⌋ / L (clip-floor-shift, arXiv:2303.04347). An
 integrate-and-fire neuron with soft reset, an initial potential of θ/2 and T = L timesteps fires as often as that level
 says, if its current is constant. So θ is the threshold, and each spike is worth θ to what follows. At inference a
-constant θ folds into the weights before and behind: convolutions take spikes.
+constant θ folds into the weights before and behind: convolutions take spikes. A neuron that writes digits writes the
+same level in binary, and θ is its largest value: see `zoo.families.numbers`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
-from zoo.cpu.functions import serves
-from zoo.families.fusion import adjacent_layers
-from zoo.neurons.nodes import IFNeuron
+from zoo.cpu import functions
+from zoo.cpu.functions import has_tangent, serves
+from zoo.decoders import averages
 
 INITIAL_SCALE = 2.0
 """θ before it is learned or calibrated; behind a batch norm few currents are larger."""
@@ -30,9 +31,6 @@ _SHARES = torch.linspace(0.05, 1, 96)
 _SAMPLE = 200_000
 """Currents of a layer that calibration looks at, about."""
 
-_IN_CACHE = 1 << 16
-"""Currents whose levels are computed at once."""
-
 
 class ScaledActivation(nn.Module):
     """An activation in the place of a ReLU with a learned scale θ, a scalar for the layer.
@@ -41,10 +39,15 @@ class ScaledActivation(nn.Module):
         levels: L, the levels above zero.
     """
 
-    def __init__(self, levels: int) -> None:
+    def __init__(self, levels: int, scale: float = INITIAL_SCALE) -> None:
         super().__init__()
         self.levels = levels
-        self.scale = nn.Parameter(torch.tensor(INITIAL_SCALE))
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    @property
+    def unit(self) -> Tensor:
+        """What a spike, or the first level, is worth to what follows."""
+        return self.scale / self.levels
 
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
@@ -59,22 +62,15 @@ class ScaledActivation(nn.Module):
 
 def quantise(x: Tensor, scale: Tensor, levels: int) -> Tensor:
     """θ · floor(L · clip(x/θ, 0, 1) + ½) / L; the floor is passed over in the gradient. Any shape → the same."""
-    if not torch.is_grad_enabled() and serves(x) and x.dim() > 1:
-        return _quantise_by_parts(x, scale.detach(), levels)
-    share = (x / scale).clamp(0, 1)
-    level = torch.floor(share * levels + 0.5) / levels
-    return scale * (share + (level - share).detach())
 
+    def definition(x: Tensor, scale: Tensor) -> Tensor:
+        share = (x / scale).clamp(0, 1)
+        level = torch.floor(share * levels + 0.5) / levels
+        return scale * (level.detach() + (share - share.detach()))
 
-def _quantise_by_parts(x: Tensor, scale: Tensor, levels: int) -> Tensor:
-    """The same, sample by sample in parts that stay in the processor's cache: a sixth of the time of 250 maps."""
-    result = torch.empty_like(x)
-    at_once = max(1, _IN_CACHE * len(x) // x.numel())
-    for currents, part in zip(x.split(at_once), result.split(at_once), strict=True):
-        torch.div(currents, scale, out=part)
-        part.clamp_(0, 1).mul_(levels).add_(0.5).floor_().div_(levels)
-        torch.mul(scale, part, out=part)  # in this order bfloat16 rounds as above
-    return result
+    if scale.dtype == torch.float32 and not has_tangent(scale) and serves(x):
+        return functions.quantise(x, scale, levels, definition)
+    return definition(x, scale)
 
 
 @final
@@ -92,68 +88,81 @@ class QuantisedReLU(ScaledActivation):
 class SpikingActivation(ScaledActivation):
     """θ · neuron(x/θ) in the place of a ReLU: spikes that are worth θ each, T timesteps folded into the batch.
 
+    Of digits the largest number is worth θ in the mean over T that its places weigh.
+
     Args:
-        neuron: (T, N, …) → (T, N, …) in {0, 1}.
+        neuron: (T, N, …) → (T, N, …).
         timesteps: T.
         encoder: of the currents (N, …), if they are not (T·N, …) yet.
+        scale: θ before it is learned.
+        on_numbers: take in and return the numbers (N, …) that the digits stand for: a quantised ReLU.
     """
 
-    def __init__(self, neuron: nn.Module, timesteps: int, encoder: Encoder | None = None) -> None:
-        super().__init__(timesteps)
+    def __init__(
+        self,
+        neuron: nn.Module,
+        timesteps: int,
+        encoder: Encoder | None = None,
+        scale: float = INITIAL_SCALE,
+        on_numbers: bool = False,
+    ) -> None:
+        places, levels = places_of(neuron, timesteps)
+        super().__init__(levels, scale)
+        self.places, self.timesteps, self.on_numbers = places, timesteps, on_numbers
         self.encoder, self.neuron = encoder, neuron
+
+    @property
+    def unit(self) -> Tensor:
+        total = sum(self.places)
+        return self.scale if total == self.levels else self.scale * (total / self.levels)
 
     def currents(self, x: Tensor) -> Tensor:
         """(N, …) or (T·N, …) → (T, N, …)."""
-        return x.unflatten(0, (self.levels, -1)) if self.encoder is None else cast(Tensor, self.encoder(x))
+        return x.unflatten(0, (self.timesteps, -1)) if self.encoder is None else cast(Tensor, self.encoder(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Neuron, self.neuron).scaled(self.currents(x), self.scale).flatten(0, 1)
+        if self.on_numbers:
+            return quantise(x, self.scale, self.levels)
+        return cast(Neuron, self.neuron).scaled(self.currents(x), self.unit).flatten(0, 1)
 
     def calibrate(self, x: Tensor) -> None:
-        super().calibrate(self.currents(x).mean(0))
+        super().calibrate(x if self.on_numbers else averages.weighted_mean(self.currents(x), self.places))
+
+
+@final
+class ScaledNeuron(nn.Module):
+    """θ · neuron(x/θ) over (T, N, …), θ learned, a scalar for the layer."""
+
+    def __init__(self, neuron: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.neuron, self.scale = neuron, nn.Parameter(torch.tensor(scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Neuron, self.neuron).scaled(x, self.scale)
+
+
+def places_of(neuron: nn.Module, timesteps: int) -> tuple[tuple[int, ...], int]:
+    """Return the worth of every timestep's spikes, and the largest number; all 1 if the neuron declares nothing."""
+    if isinstance(neuron, Neuron):
+        return neuron.places(timesteps), neuron.largest(timesteps)
+    return (1,) * timesteps, timesteps
+
+
+_REPLACED = (nn.ReLU, nn.LeakyReLU)
 
 
 def replace_activations(block: nn.Module, make: Callable[[], ScaledActivation]) -> None:
     """Replace every ReLU and leaky ReLU inside `block`."""
     for parent in list(block.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.ReLU | nn.LeakyReLU):
+            if isinstance(child, _REPLACED):
                 setattr(parent, name, make())
 
 
-_LINEAR = (nn.Conv2d, nn.BatchNorm2d, nn.AvgPool2d, nn.Identity)
-"""Layers through which a mean over T passes, in eval mode."""
-
-
-def quantise_waiting(network: nn.Module) -> bool:
-    """Replace waiting neurons by the quantised activations that they equal, in place; True if there were any.
-
-    A neuron with θ = 1 and an initial potential of ½ that waits fires as often as the level nearest to its mean current
-    says. What lies between such neurons must pass a mean on: linear layers do, and max pooling right behind a neuron,
-    whose spikes come first and then none. A network with anything else is left as it is.
-
-    Args:
-        network: layers that carry (T·N, …) behind the first activation; the quantised ones carry (N, …).
-    """
-    modules = dict(network.named_modules())
-    firing = {name: module for name, module in modules.items() if isinstance(module, SpikingActivation)}
-    behind = {second for first, second in adjacent_layers(network) if first in firing}
-    inside = tuple(f"{name}." for name in firing)
-    between = {n: m for n, m in modules.items() if not (n in firing or n.startswith(inside) or any(m.children()))}
-    passes = all(isinstance(m, _LINEAR) or (isinstance(m, nn.MaxPool2d) and n in behind) for n, m in between.items())
-    if not (firing and passes and all(_waits(activation.neuron) for activation in firing.values())):
-        return False
-    for name, activation in firing.items():
-        quantised = QuantisedReLU(activation.levels)
-        quantised.scale = activation.scale
-        network.set_submodule(name, quantised.train(activation.training))
-    return True
-
-
-def _waits(neuron: nn.Module) -> bool:
-    if type(neuron) is not IFNeuron:
-        return False
-    return bool(neuron.waits and neuron.v_reset is None and neuron.v_threshold == 1 and neuron.v_init == 0.5)
+def first_activation(block: nn.Module) -> str | None:
+    """Return the name of the first ReLU that a sequence calls; None for a block whose order is its own."""
+    children = block.named_children() if isinstance(block, nn.Sequential) else ()
+    return next((name for name, child in children if isinstance(child, _REPLACED)), None)
 
 
 def calibrate(model: ImageClassifier, images: Tensor) -> bool:
