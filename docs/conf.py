@@ -28,6 +28,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 
+smartquotes = False  # an option is --data, and no dash
 default_role = "code"  # docstrings write names of code between single backticks
 
 html_theme = "furo"

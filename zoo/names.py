@@ -282,7 +282,7 @@ class HubRepository:
 @final
 @dataclass(frozen=True)
 class LocalFolder:
-    """A folder with config.json and model.safetensors, as `zoo publish --to-dir` and `zoo train` write it."""
+    """A folder with config.json and model.safetensors, as `zoo publish --out` and `zoo train` write it."""
 
     path: Path
 

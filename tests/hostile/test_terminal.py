@@ -69,7 +69,7 @@ def test_info_predict_and_publish_write_it_out(folder: str, tmp_path: Path) -> N
     assert r"im\x1b[31mage\udcff.png" in told
     assert r"\u202etxt.exe" in told
     out = tmp_path / "out\x1b\udcff"
-    assert r"out\x1b\udcff" in output("publish", folder, "--to-dir", str(out))
+    assert r"out\x1b\udcff" in output("publish", folder, "--out", str(out))
     assert (out / "README.md").read_text(encoding="utf-8").isprintable() is False  # of line ends
     assert zoo.create_model(f"local-dir:{out}").num_classes == 3
     assert "error: " in output("predict", "--model", folder, str(tmp_path / "no\x1b\udcff"), status=1)

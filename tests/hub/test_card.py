@@ -127,7 +127,7 @@ def test_no_control_that_was_measured_on_something_else(other: dict[str, Any]) -
 def test_no_path_of_this_machine_is_on_a_card(tmp_path: Path) -> None:
     folder = tmp_path / "secret place"
     tiny_folder("local-dir:.").write(folder)
-    done = CliRunner().invoke(app, ["publish", f"local-dir:{folder}", "--to-dir", str(tmp_path / "out")])
+    done = CliRunner().invoke(app, ["publish", f"local-dir:{folder}", "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "secret" not in text

@@ -194,12 +194,12 @@ def test_a_listed_weight_is_sent(hub: LoopbackHub, here: Path, tmp_path: Path, m
     ("arguments", "words"),
     [
         ((B8,), "say where it goes"),
-        ((f"{TINY}.none", "--to-dir", "out"), "has no pretrained weights"),
-        (("timm_test_resnet", "--to-dir", "out"), "its own publisher"),
+        ((f"{TINY}.none", "--out", "out"), "has no pretrained weights"),
+        (("timm_test_resnet", "--out", "out"), "its own publisher"),
         ((B8, "--repo-id", "none"), "is not a repository"),
         ((f"{B8}.cifar10", "--repo-id", "alice/b8", "--catalog", "registyr.yaml"), "registyr.yaml"),
-        ((B8, "--to-dir", "out", "--license", "GPL-3.0"), "--license"),
-        ((f"local-dir:{'x' * 300}", "--to-dir", "out"), "cannot be read"),
+        ((B8, "--out", "out", "--license", "GPL-3.0"), "--license"),
+        ((f"local-dir:{'x' * 300}", "--out", "out"), "cannot be read"),
     ],
 )
 def test_wrong_orders(hub: LoopbackHub, here: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -211,12 +211,12 @@ def test_wrong_orders(hub: LoopbackHub, here: Path, arguments: tuple[str, ...], 
 @pytest.mark.parametrize("stated", [["--license", " "], ["--license", "MIT", "--dataset", "caf\udce9"]])
 def test_statements_that_cannot_be(here: Path, tmp_path: Path, stated: list[str]) -> None:
     FOLDER.write(tmp_path / "folder")
-    assert isinstance(run(tmp_path / "folder", *stated, "--to-dir", "out", code=2).exception, SystemExit)
+    assert isinstance(run(tmp_path / "folder", *stated, "--out", "out", code=2).exception, SystemExit)
     assert list(here.iterdir()) == []
 
 
 def test_a_folder_takes_a_licence_and_a_data_set(here: Path, tmp_path: Path) -> None:
     FOLDER.write(tmp_path / "folder")
-    run(tmp_path / "folder", "--license", "BSD-3-Clause", "--dataset", "Other", "--to-dir", "out")
+    run(tmp_path / "folder", "--license", "BSD-3-Clause", "--dataset", "Other", "--out", "out")
     weight = json.loads((here / "out" / "config.json").read_text(encoding="utf-8"))["zoo"]["weight"]
     assert (weight["license"], weight["dataset"]) == ("BSD-3-Clause", "Other")

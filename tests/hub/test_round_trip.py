@@ -55,7 +55,7 @@ def test_the_command_publishes_and_fresh_processes_load_the_same_bits(
     pin = f"hf-hub:{REPO}@{hub.commits(REPO)[-1].oid}"
     assert (row["name"], row["state"], row["load"]) == (NAME, "published", pin)
     assert row["catalog"] == str(catalog)
-    python("-m", "zoo", "publish", NAME, "--to-dir", str(folder))
+    python("-m", "zoo", "publish", NAME, "--out", str(folder))
     with torch.no_grad():
         expected = zoo.create_model(NAME).eval()(eval(FIXED)).numpy().tobytes().hex()
     assert python("-c", LOGITS, pin, f"local-dir:{folder}").split() == [expected, expected]

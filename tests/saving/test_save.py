@@ -208,7 +208,7 @@ def test_a_network_is_saved_and_published_where_its_operations_cannot_be_counted
         record = zoo.save(model, tmp_path / "saved", labels=["a", "b"], license="MIT", image_size=16)
     assert (record.figures.params, record.figures.macs) == (sum(p.numel() for p in model.parameters()), None)
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in reload(tmp_path).items())
-    arguments = ["publish", str(tmp_path / "saved"), "--to-dir", str(tmp_path / "published")]
+    arguments = ["publish", str(tmp_path / "saved"), "--out", str(tmp_path / "published")]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert "_get_trace_graph" in done.stderr

@@ -25,7 +25,7 @@ from zoo.training.folder import default_tag
 from zoo.weights.load import read_folder
 
 NAME, TINY = "has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b1_m1_d1"
-QUICK = ("--epochs", "2", "--batch-size", "8", "--precision", "no")
+QUICK = ("--epochs", "2", "--batch-size", "8", "--precision", "float32")
 
 
 def run(*arguments: str | Path | int) -> Result:
@@ -63,14 +63,14 @@ def test_the_summary_is_one_object_and_says_what_is_missing(trained: Path, tmp_p
     assert "16 pixels" in size
     assert "1 damaged" in damaged
     assert "night/00007.jpg" in damaged
-    done = run("publish", trained, "--to-dir", tmp_path / "card", "--license", "MIT")
+    done = run("publish", trained, "--out", tmp_path / "card", "--license", "MIT")
     assert (done.exit_code, "training steps: 6" in done.stdout) == (0, True), done.output
     assert f"{100 * summary['spike_rate']:.1f} % of the neurons" in (tmp_path / "card/README.md").read_text("utf-8")
 
 
 def test_the_folder_has_everything(trained: Path, photos: Path) -> None:
     run_file = json.loads((trained / "run.json").read_text(encoding="utf-8"))
-    assert run_file["asked"]["changes"] == {"epochs": 2, "batch_size": 8, "precision": "no"}
+    assert run_file["asked"]["changes"] == {"epochs": 2, "batch_size": 8, "precision": "float32"}
     assert run_file["asked"]["data"] == str(photos)
     assert run_file["settings"]["learning_rate"] == 3e-3  # of the recipe
     assert run_file["result"]["name"] == f"{NAME}.photos"
@@ -143,7 +143,7 @@ def test_a_name_with_a_weight_is_fine_tuned(trained: Path, tmp_path: Path) -> No
 
 def test_a_run_whose_time_is_up_goes_on_by_its_folder_alone(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    options = ("--set-family", "gain=0", "--image-size", "16", "--limit-images", "16", "--accumulate", "2")
+    options = ("--set-family", "gain=0", "--image-size", "16", "--limit", "16", "--accumulate", "2")
     begun = run("train", NAME, "--data", photos, "--out", out, *QUICK, *options, "--minutes", "0")
     assert (begun.exit_code, begun.stdout) == (75, "")
     assert f"zoo train --resume --out {out}" in begun.stderr

@@ -20,34 +20,35 @@ def eval_command(
         str,
         typer.Argument(
             metavar="NAME|DIR",
-            help="A weight as `zoo list --pretrained` names it, a folder of `zoo train`, or hf-hub:ORG/NAME@COMMIT.",
+            help="Pretrained model, as `zoo list --pretrained` names it; folder of zoo train; hf-hub:ORG/NAME@COMMIT.",
         ),
     ],
     data: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)],
-    split: Annotated[Literal["train", "val"], typer.Option(help="The split to measure, if there are two.")] = "val",
+    split: Annotated[Literal["train", "val"], typer.Option(help="Split to measure, if the data have two.")] = "val",
     batch_size: Annotated[
         int | None,
         typer.Option(
-            "--eval-batch-size",
             min=1,
             metavar="N",
-            help="Images at once. Another number flips bit planes: up to 0.2 of a hybrid's logit.  (default: 250; "
-            "fewer if they are larger than 64×64 pixels)",
+            help="Images that go through the network at once. Another number moves a hybrid's logits by up to 0.2.  "
+            "(default: 250, or fewer if they are larger than 64×64 pixels)",
         ),
     ] = None,
     device: Device = "cpu",
     image_size: ImageSize = None,
-    limit_images: Annotated[int | None, typer.Option(metavar="N", help="Measure N images, all classes alike.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Measure only N images, the same number of every class.")
+    ] = None,
     data_root: DataRoot = None,
     early_exit: Annotated[
         float | None,
         typer.Option(
-            metavar="P", help="Spikes that stream: no further timestep for an image with a class this likely."
+            metavar="P", help="Stop the timesteps of an image at this probability of a class; for spikes that stream."
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a weight on labelled images: top-1, top-5, loss, precision and recall, confusion.
+    """Measure a pretrained model on labelled images: top-1, top-5, loss, precision and recall, confusion.
 
     The images' classes are matched to the weight's labels by name; one that the
     weight does not know is an error. Figures are percent; "recorded" is what
@@ -64,7 +65,7 @@ def eval_command(
         model_reference(name),
         data,
         split=split,
-        options=DataOptions(image_size, data_root, limit_images),
+        options=DataOptions(image_size, data_root, limit),
         batch_size=batch_size,
         device=device,
         early_exit=early_exit,

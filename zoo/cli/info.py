@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import zoo
 from zoo.cli.options import AnyModel, Json, model_reference
 from zoo.cli.output import first_of, rich_console
 from zoo.errors import printable
+
+WIDTH = 100
+"""Columns of a row."""
 
 
 def info_command(name: AnyModel, as_json: Json = False) -> None:
@@ -22,14 +26,26 @@ def info_command(name: AnyModel, as_json: Json = False) -> None:
 
     lines = [(info["name"], "bold"), (info["note"], "dim")]
     for heading, rows in _sections(info).items():
-        lines += [("", ""), (heading, "bold")] if rows else []
-        lines += [(f"  {label:<13} {words}", "") for label, words in rows.items() if words]
+        told = [(line, "") for label, words in rows.items() if words for line in _row(label, words)]
+        lines += [("", ""), (heading, "bold"), *told] if told else []
     listed = info["weights"] and info["loads"] == info["name"]  # a folder's or repository's own weight is loaded anyway
     arguments = json.dumps(info["loads"], ensure_ascii=False) + (", pretrained=True" if listed else "")
     lines += [("", ""), ("load it", "bold"), ("  import zoo", ""), (f"  model = zoo.create_model({arguments})", "")]
     console = rich_console()
     for text, style in lines:
         console.print(Text(printable(text), style), soft_wrap=True)
+
+
+def _row(label: str, words: str) -> list[str]:
+    """Wrap a label and its words, which stand below each other."""
+    return wrap(
+        printable(words),
+        WIDTH,
+        initial_indent=f"  {label:<13} ",
+        subsequent_indent=" " * 16,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _sections(info: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -48,7 +64,11 @@ def _sections(info: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         "features": f"{info['num_features']:,}",
         "image size": f"at least {info['min_image_size']} pixels a side",
     }
-    weights = {f"weights {weight['tag']}": _of_weight(weight) for weight in info["weights"]}
+    weights = {
+        f"weights {weight['tag']}, {group}": rows
+        for weight in info["weights"]
+        for group, rows in _of_weight(weight).items()
+    }
     tag = info["name"].partition(".")[2]
     none = {tag: "kept by its own publisher"} if tag else {"none": "this name builds an untrained network"}
     weights = weights or {"weights": none}
@@ -60,8 +80,8 @@ def _in_words(names: Sequence[str], values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={values[name]}" if name in values else name for name in names)
 
 
-def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
-    """Write the record of one weight as labels and values."""
+def _of_weight(weight: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Write the record of one weight: group → label → words."""
     from zoo.catalog.records import EnergyRange, in_words
 
     figures, image, labels = weight["figures"], weight["preprocessing"], weight["labels"]
@@ -71,25 +91,36 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
     scores = [f"{name} {in_words(name, value)}" for name, value in weight["metrics"].items()]
     bounds = weight["energy_range"] and EnergyRange.model_validate(weight["energy_range"])
     beside = bounds.twin_in_words if bounds else ""
+    data_note = f" ({weight['dataset_note']})" if weight["dataset_note"] else ""
     return {
-        "accuracy": ", ".join(scores) or "not measured",
-        "dataset": weight["dataset"] + (f" ({weight['dataset_note']})" if weight["dataset_note"] else ""),
-        "data licence": f"{weight['dataset_license']}; {weight['dataset_attribution']}",
-        "licence": weight["license"],
-        "classes": first_of(labels),
-        "image": f"{image['size']} pixels a side, {image['interpolation']}, central {100 * image['crop_pct']:g} %, "
-        f"mean {image['mean']}, std {image['std']}",
-        "parameters": f"{figures['params']:,}",
-        "MACs": f"{macs} at {figures['image_size']} pixels, T = {figures['timesteps']}",
-        "energy": f"{bounds.in_words} times its control's, by model of energy" if bounds else "",
-        "beside twin": f"{beside} times its twin's, zeros skipped on both sides" if beside else "",
-        "robustness": weight["robustness_in_words"],
-        "recipe": f"{weight['recipe'] or 'not stated'}; epochs: {weight['epochs']}; seed: {weight['seed']}",
-        "control": weight["control"],
-        "started from": weight["started_from"],
-        "limits": weight["limits"],
-        "made with": ", ".join(f"{name} {version}" for name, version in weight["providers"].items()),
-        "source": weight["location"],
-        "bytes": f"{weight['size']:,}",
-        "sha256": weight["sha256"],
+        "accuracy": {
+            "accuracy": ", ".join(scores) or "not measured",
+            "robustness": weight["robustness_in_words"],
+            "limits": weight["limits"],
+        },
+        "cost": {
+            "parameters": f"{figures['params']:,}",
+            "MACs": f"{macs} at {figures['image_size']} pixels, T = {figures['timesteps']}",
+            "energy": f"{bounds.in_words} times its control's, by model of energy" if bounds else "",
+            "beside twin": f"{beside} times its twin's, zeros skipped on both sides" if beside else "",
+        },
+        "input and output": {
+            "image": f"{image['size']} pixels a side, {image['interpolation']}, central {100 * image['crop_pct']:g} %, "
+            f"mean {image['mean']}, std {image['std']}",
+            "classes": first_of(labels),
+        },
+        "training": {
+            "dataset": weight["dataset"] + data_note,
+            "data licence": f"{weight['dataset_license']}; {weight['dataset_attribution']}",
+            "recipe": f"{weight['recipe'] or 'not stated'}; epochs: {weight['epochs']}; seed: {weight['seed']}",
+            "control": weight["control"],
+            "started from": weight["started_from"],
+            "made with": ", ".join(f"{name} {version}" for name, version in weight["providers"].items()),
+        },
+        "file": {
+            "licence": weight["license"],
+            "source": weight["location"],
+            "bytes": f"{weight['size']:,}",
+            "sha256": weight["sha256"],
+        },
     }

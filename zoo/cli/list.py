@@ -24,12 +24,12 @@ def list_command(
     filter: Annotated[
         str, typer.Argument(metavar="FILTER", help="Part of a name, or a shell pattern such as 'has8_*_bpd'.")
     ] = "*",
-    family: Annotated[str | None, _option("Of this family only, such as has8.")] = None,
-    backbone: Annotated[str | None, _option("On this backbone only, such as resnet.")] = None,
-    encoder: Annotated[str | None, _option("With this encoder only, such as fourier.")] = None,
-    decoder: Annotated[str | None, _option("With this decoder only, such as bpd.")] = None,
-    neuron: Annotated[str | None, _option("With this neuron only, such as lif.")] = None,
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Trained weights only, as name.tag.")] = False,
+    family: Annotated[str | None, _option("List only models of this family, such as has8.")] = None,
+    backbone: Annotated[str | None, _option("List only models on this backbone, such as resnet.")] = None,
+    encoder: Annotated[str | None, _option("List only models with this encoder, such as fourier.")] = None,
+    decoder: Annotated[str | None, _option("List only models with this decoder, such as bpd.")] = None,
+    neuron: Annotated[str | None, _option("List only models with this neuron, such as lif.")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="List only pretrained models, as name.tag.")] = False,
     sort: Annotated[
         str | None,
         _option(
@@ -38,10 +38,16 @@ def list_command(
             "FIGURE",
         ),
     ] = None,
-    max_params: Annotated[float | None, _option("With at most N parameters, such as 2.5e6.", "N")] = None,
-    max_macs: Annotated[float | None, _option("With at most N MACs an image, all timesteps.", "N")] = None,
-    max_energy: Annotated[float | None, _option("With at most N microjoules an image at 45 nm, measured.", "N")] = None,
-    min_top1: Annotated[float | None, _option("With a top-1 accuracy of at least PERCENT.", "PERCENT")] = None,
+    max_params: Annotated[
+        float | None, _option("List only models of at most N parameters, such as 2.5e6.", "N")
+    ] = None,
+    max_macs: Annotated[
+        float | None, _option("List only models of at most N MACs an image, over all timesteps.", "N")
+    ] = None,
+    max_energy: Annotated[
+        float | None, _option("List only models of at most N measured microjoules an image, at 45 nm.", "N")
+    ] = None,
+    min_top1: Annotated[float | None, _option("List only models of at least this top-1 accuracy.", "PERCENT")] = None,
     components: Annotated[
         bool, typer.Option("--components", help="List the parts of names instead, and who provides them.")
     ] = False,
@@ -49,12 +55,12 @@ def list_command(
 ) -> None:
     """List the models of the catalog; any other valid name can be built too.
 
-    A table in a terminal, elsewhere one name a line, with --json one object a
-    line with exact figures. The whole list ends with patterns of names that no
-    catalog lists, such as those of a plugin's family. A weight has its own
-    figures; those of other names are for 10 classes at 32 pixels a side. JSON
-    and `zoo info NAME` show what a weight was trained on, its recipe, seed,
-    control and the hash of its file.
+    In a terminal two tables, pretrained models first; elsewhere one name a line,
+    with --json one object a line with exact figures. The whole list ends with
+    patterns of names that no catalog lists, such as those of a plugin's family.
+    A pretrained model has its own figures; those of other names are for 10
+    classes at 32 pixels a side. JSON and `zoo info NAME` show what a model was
+    trained on, its recipe, seed, control and the hash of its file.
     """
     pattern = filter if any(c in filter for c in "*?[") else f"*{filter}*"
     if components:
@@ -68,6 +74,7 @@ def list_command(
     is_table = in_terminal() and not as_json
     order = sort or ("top1" if is_table else None)
     names = list_models(pattern, pretrained=pretrained, sort=order, **chosen)
+    trained = list_models(pattern, pretrained=True, sort=order, **chosen) if is_table else []
     if not (pretrained or chosen):
         names += names_of_families(pattern)
     is_whole = pattern.strip("*") == "" and not (pretrained or chosen)
@@ -76,19 +83,30 @@ def list_command(
         say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
         say(*map(_in_words, families), sep="\n", file=sys.stderr)
         return
-    _print_models(names, families, as_json, is_table)
-
-
-def _print_models(names: list[str], families: list[dict[str, Any]], as_json: bool, is_table: bool) -> None:
     if as_json:
         print_rows([*map(_as_object, names), *families], as_json)
     elif is_table:
-        print_rows([_in_short(name) for name in names], as_json)
-        more = "Any other valid name can be built too, of the parts in `zoo list --components`."
-        size = "`zoo info NAME` shows all of a weight. Names without one: 10 classes, 32 pixels."
-        say("", more, size, *map(_in_words, families), sep="\n")
+        _print_tables(trained, [] if pretrained else names, families)
     else:
         say(*names, sep="\n")
+
+
+def _print_tables(trained: list[str], names: list[str], families: list[dict[str, Any]]) -> None:
+    """Print pretrained models, then the names that have no weights; each row fits 80 columns."""
+    from zoo.catalog.listing import figures_of
+    from zoo.catalog.records import default_catalog
+
+    catalog = default_catalog()
+    if trained:
+        say("pretrained, `zoo info NAME` shows all of one")
+        sizes = {record.name: record.size for records in catalog.weights.values() for record in records}
+        print_rows([_trained_row(figures_of(name, catalog), sizes[name]) for name in trained], as_json=False)
+    untrained = [name for name in names if not catalog.weights.get(name)]
+    if untrained:
+        say(*([""] if trained else []), "without weights; figures for 10 classes at 32 pixels a side", sep="\n")
+        print_rows([_untrained_row(figures_of(name, catalog)) for name in untrained], as_json=False)
+    more = "Any other valid name can be built too, of the parts in `zoo list --components`."
+    say("", more, *map(_in_words, families), sep="\n")
 
 
 def _in_words(family: dict[str, Any]) -> str:
@@ -121,19 +139,23 @@ def _as_object(name: str) -> dict[str, Any]:
     return {"name": name, "note": catalog.notes.get(variant, ""), **figures_of(name, catalog), "weights": weights}
 
 
-def _in_short(name: str) -> dict[str, str]:
-    """Make a row that fits 80 columns."""
-    from zoo.catalog.listing import figures_of
-    from zoo.catalog.records import default_catalog
-
-    figures = figures_of(name, default_catalog())
+def _trained_row(figures: dict[str, Any], size: int) -> dict[str, str]:
     return {
-        "name": name,
+        "name": figures["name"],
+        "top-1": "" if figures["top1"] is None else f"{figures['top1']:.2f}",
+        "MB": f"{size / 1e6:.1f}",
         "params": in_units(figures["params"]),
-        "MACs\nper T": in_units(figures["macs_per_timestep"]),
         "MACs": in_units(figures["macs"]),
         "µJ": "" if figures["energy_uj"] is None else f"{figures['energy_uj']:,.0f}",
-        "top-1": "" if figures["top1"] is None else f"{figures['top1']:.2f}",
+    }
+
+
+def _untrained_row(figures: dict[str, Any]) -> dict[str, str]:
+    return {
+        "name": figures["name"],
+        "params": in_units(figures["params"]),
+        "MACs per T": in_units(figures["macs_per_timestep"]),
+        "MACs": in_units(figures["macs"]),
     }
 
 

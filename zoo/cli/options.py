@@ -25,9 +25,11 @@ from zoo.names import parse_reference
 from zoo.registry.components import default_registry
 from zoo.registry.installing import unknown_component
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text, one object a line.")]
 _STORED = "a folder of zoo train; or hf-hub:ORG/NAME@COMMIT."
-Model = Annotated[str | None, typer.Option(metavar="NAME", help=f"Model, as `zoo list` names it; {_STORED}")]
+MODEL_HELP = f"Model, as `zoo list` names it; {_STORED}"
+"""Help of MODEL, for all commands that take it."""
+Model = Annotated[str | None, typer.Option(metavar="NAME", help="The model, if it does not stand before the images.")]
 AnyModel = Annotated[str, typer.Argument(metavar="NAME|DIR", help=f"Any valid model name, listed or not; {_STORED}")]
 _SIZE = f"Pixels a side.  (default: the weight's own, or {DEFAULT_IMAGE_SIZE} without one)"
 ImageSize = Annotated[int | None, typer.Option(metavar="PIXELS", min=1, max=MAX_PROFILED_SIZE, help=_SIZE)]
@@ -37,11 +39,11 @@ DATA_HELP = (
     "WebDataset, or a folder of either; hfds/ORG/NAME, a set of the Hugging Face Hub."
 )
 """Help of DATA, for all commands that take it."""
-_ROOT = "Folder of the data sets named above, also for their downloads."
+_ROOT = "Folder that holds data sets known by name, and takes their downloads."
 DataRoot = Annotated[Path | None, typer.Option(metavar="DIR", help=_ROOT)]
 DEVICES = "auto|cpu|cuda|cuda:1|mps"
 """Values of --device, as help shows them."""
-_WHERE = "Where to compute; auto takes a GPU with CUDA if there is one."
+_WHERE = "Device to compute on; auto takes a GPU with CUDA if there is one."
 Device = Annotated[str, typer.Option(metavar=DEVICES, help=_WHERE)]
 
 

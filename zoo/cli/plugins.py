@@ -166,16 +166,14 @@ def _print_failures(rows: list[Row]) -> None:
 
 @plugins_app.command("new", epilog="Example: zoo plugins new zoo-sparkle --kind neuron")
 def new_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The distribution, such as zoo-sparkle.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the package, such as zoo-sparkle.")],
     kind: Annotated[
-        str, typer.Option(metavar="KIND", help="neuron, encoder, decoder, backbone, family, converter or weights.")
+        str, typer.Option(metavar="KIND", help="A neuron, encoder, decoder, backbone, family, converter or weights.")
     ] = "neuron",
     component: Annotated[
-        str | None, typer.Option(metavar="WORD", help="The component's name.  (default: NAME without its leading zoo-)")
+        str | None, typer.Option(metavar="WORD", help="Name of its component.  (default: NAME without a leading zoo-)")
     ] = None,
-    into: Annotated[
-        Path, typer.Option(metavar="DIR", help="The folder in which the plugin's folder is made.")
-    ] = Path(),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the plugin's folder is made.")] = Path(),
 ) -> None:
     """Write a complete plugin: one working component, tests on the kit, README, CI file.
 
@@ -184,7 +182,7 @@ def new_command(
     """
     scaffold = import_plugin("zoo-kit", "zoo_kit.scaffold", "`zoo plugins new`")
     plugin = scaffold.draft(name, kind, component)
-    folder = plugin.write(into)
+    folder = plugin.write(out)
     say(f"{folder}: the {plugin.kind} {plugin.component}")
     say(*(f"  {path}" for path in plugin.files()), "Next:", sep="\n")
     say(*(f"  {command}" for command in plugin.next_commands(folder)), sep="\n")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import Device, Json, Model, model_reference
+from zoo.cli.options import MODEL_HELP, Device, Json, Model, model_reference
 from zoo.cli.output import complain, counted, first_of, say
 from zoo.errors import InputError, printable
 from zoo.inference import PREDICTED_AT_ONCE
@@ -30,14 +30,18 @@ def predict_command(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL] IMAGE|FOLDER...",
-            help="A model, as `zoo list` names it, a folder of `zoo train`, or hf-hub:ORG/NAME@COMMIT; then images, "
-            "or folders with images at any depth.",
+            help=f"{MODEL_HELP} Then images, or folders with images at any depth.",
         ),
     ] = None,
     model: Model = None,
-    top: Annotated[int, typer.Option(metavar="K", min=1, help="How many classes to name for each image.")] = 3,
+    top: Annotated[int, typer.Option(metavar="K", min=1, help="Number of classes to name for each image.")] = 3,
     batch_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Images at once. It moves a few of a hybrid's logits by up to 0.65.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Images that go through the network at once. Another number moves a hybrid's logits by up to 0.65.",
+        ),
     ] = PREDICTED_AT_ONCE,
     device: Device = "cpu",
     as_json: Json = False,
@@ -53,9 +57,7 @@ def predict_command(
     from zoo.inference.predict import Failure, iterate_answers
     from zoo.models.factory import open_model
 
-    images = list(arguments or [])
-    if model is None and images and _is_model(images[0]):
-        model = images.pop(0)
+    model, images = model_and_images(arguments, model)
     opened = open_model(model_reference(model or DEFAULT_MODEL), required=True)
     files = find_images(images) if images else sample_photographs()
     network = opened.build(pretrained=True, device=usable_device(device)).drop_timesteps()
@@ -95,6 +97,14 @@ def _print_prediction(prediction: Prediction, model: str, as_json: bool) -> None
     else:
         lines = (f"{100 * probability:7.1f} %  {label}" for label, probability in prediction.ranked)
         say("", file, *lines, sep="\n", flush=True)
+
+
+def model_and_images(arguments: list[str] | None, model: str | None) -> tuple[str | None, list[str]]:
+    """Split arguments into a model, unless an option names it, and images."""
+    images = list(arguments or [])
+    if model is None and images and _is_model(images[0]):
+        model = images.pop(0)
+    return model, images
 
 
 def _is_model(text: str) -> bool:

@@ -25,8 +25,8 @@ def _option(panel: str, metavar: str | None, help: str, *names: str) -> Any:
 
 
 _PLACE, _STATED = "Where it goes", "Metadata, for folders only"
-_CATALOG = "It must not list other bytes under that name.  (default: registry.yaml, if there is one)"
-_TO_DIR = "Write a new folder instead, without network; local-dir:DIR loads it."
+_CATALOG = "Catalog that must not list other bytes under that name.  (default: registry.yaml, if there is one)"
+_OUT = "Write a new folder instead, without the network; local-dir:DIR loads it."
 
 
 def publish_command(
@@ -34,16 +34,16 @@ def publish_command(
         str, typer.Argument(metavar="NAME", help="name.tag of the catalog, or a folder, such as one of zoo train.")
     ],
     repo_id: Annotated[
-        str | None, _option(_PLACE, "ORG/NAME", "The repository; it is made if it does not exist.")
+        str | None, _option(_PLACE, "ORG/NAME", "Repository to publish into; it is made if it does not exist.")
     ] = None,
-    to_dir: Annotated[Path | None, _option(_PLACE, "DIR", _TO_DIR)] = None,
+    out: Annotated[Path | None, _option(_PLACE, "DIR", _OUT)] = None,
     private: Annotated[bool, _option(_PLACE, None, "Publish into a private repository.", "--private")] = False,
     dry_run: Annotated[bool, _option(_PLACE, None, "Check everything, and send nothing.", "--dry-run")] = False,
     catalog: Annotated[Path | None, _option(_PLACE, "FILE", _CATALOG)] = None,
-    license: Annotated[str | None, _option(_STATED, "NAME", "Licence, such as MIT; never assumed.")] = None,
-    dataset: Annotated[str | None, _option(_STATED, "TEXT", "The data set that it was trained on.")] = None,
-    dataset_id: Annotated[str | None, _option(_STATED, "ORG/NAME", "The name of that data set on the Hub.")] = None,
-    dataset_license: Annotated[str | None, _option(_STATED, "TEXT", "The licence of that data set.")] = None,
+    license: Annotated[str | None, _option(_STATED, "NAME", "Licence, such as MIT; it is never assumed.")] = None,
+    dataset: Annotated[str | None, _option(_STATED, "TEXT", "Data set that the model was trained on.")] = None,
+    dataset_id: Annotated[str | None, _option(_STATED, "ORG/NAME", "Name of that data set on the Hub.")] = None,
+    dataset_license: Annotated[str | None, _option(_STATED, "TEXT", "Licence of that data set.")] = None,
     dataset_attribution: Annotated[str | None, _option(_STATED, "TEXT", "Whom to credit for that data set.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -58,8 +58,8 @@ def publish_command(
     from zoo.publishing.publish import assemble
     from zoo.weights.hub import Hub
 
-    if not (repo_id or to_dir or dry_run):
-        raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --to-dir DIR or --dry-run")
+    if not (repo_id or out or dry_run):
+        raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --out DIR or --dry-run")
     stated = {
         "license": license,
         "dataset": dataset,
@@ -70,15 +70,15 @@ def publish_command(
     reference = f"hf-hub:{check_repository(repo_id)}" if repo_id else "local-dir:."
     weight, source = _open(name, {field: text for field, text in stated.items() if text is not None})
     listing = catalog or Path(CATALOG_FILE)
-    has_listing = catalog is not None or (listing.exists() and to_dir is None)
+    has_listing = catalog is not None or (listing.exists() and out is None)
     is_listed = has_listing and _is_listed(weight, listing)
     hub = Hub()
     folder = assemble(weight, source, reference, hub)
     row: dict[str, Any] = {"name": weight.name, "sha256": weight.sha256, "missing": _missing(source)}
     row["files"] = {path: len(content) for path, content in folder.files.items()}
-    if to_dir is not None:
-        folder.write(to_dir)
-        row |= {"state": "written", "folder": str(to_dir), "load": f"local-dir:{to_dir}"}
+    if out is not None:
+        folder.write(out)
+        row |= {"state": "written", "folder": str(out), "load": f"local-dir:{out}"}
     elif repo_id is None or dry_run:
         row["state"] = "checked"
     else:

@@ -7,30 +7,36 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Device, Model, model_reference
+from zoo.cli.options import MODEL_HELP, Device, Model, model_reference
 from zoo.cli.output import say
-from zoo.cli.predict import DEFAULT_MODEL
+from zoo.cli.predict import DEFAULT_MODEL, model_and_images
 from zoo.errors import check_target
 
 
 def show_command(
-    image: Annotated[
-        Path | None, typer.Argument(metavar="IMAGE", help="Image file; without one, the photograph of the package.")
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL] [IMAGE]", help=f"{MODEL_HELP} Then an image file; without one, the package's photograph."
+        ),
     ] = None,
     model: Model = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the picture, a PNG.")] = Path("show.png"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite that file if it exists.")] = False,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="PNG file to write.")] = Path("show.png"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
     device: Device = "cpu",
 ) -> None:
     """Draw an image in a network: its spikes (bit planes), the answer, and the spike rate of every layer.
 
     A model without trained weights is shown as it is initialised, and the
-    picture says so. The model, unless --model names one:
+    picture says so. The model, unless one is named:
     has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10
     """
     from zoo.data.images import Transform, display_name, read_image, sample_photographs
 
-    file = image or sample_photographs()[0]
+    model, images = model_and_images(arguments, model)
+    if len(images) > 1:
+        raise typer.BadParameter(f"a picture is drawn of one image, not of {len(images)}")
+    file = Path(images[0]) if images else sample_photographs()[0]
     pixels = read_image(file)
     from zoo.inference.predict import Prediction, predict
     from zoo.inference.show import draw, network_to_show, record, save_picture

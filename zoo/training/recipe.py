@@ -29,6 +29,11 @@ except ModuleNotFoundError as error:
 _FOLDER = resources.files("zoo.training").joinpath("recipes")
 
 
+def _read_precision(value: object) -> object:
+    """Return accelerate's word for float32, which YAML reads as False."""
+    return "no" if value is False or value == "float32" else value
+
+
 @final
 class Recipe(BaseModel):
     """Settings that a run's result depends on; a default leaves a feature out, or is torch's and timm's."""
@@ -70,7 +75,7 @@ class Recipe(BaseModel):
     mixup: float = Field(default=0.0, ge=0, description="α of timm's Mixup; 0 for none")
     cutmix: float = Field(default=0.0, ge=0, description="α of CutMix, by timm; 0 for none")
     mix_share: float = Field(default=1.0, gt=0, le=1, description="share of the batches that are mixed")
-    precision: Annotated[Literal["no", "bf16"], BeforeValidator(lambda value: "no" if value is False else value)]
+    precision: Annotated[Literal["no", "bf16"], BeforeValidator(_read_precision)]
     channels_last: bool = Field(default=False, description="memory format of images and weights")
     compile: bool = Field(default=False, description="run the network through torch.compile")
     seed: int = Field(ge=0, lt=2**63)

@@ -453,7 +453,7 @@ class _Run:
             notes.append(f"{plan.images} images make one step of {plan.batch_size} an epoch")
         cpu, on_cpu = torch.backends.cpu.get_cpu_capability(), engine.device.type == "cpu"
         if recipe.precision == "bf16" and on_cpu and "AVX512" not in cpu:
-            notes.append(f"bfloat16 may be ten times slower than float32 without AVX-512 ({cpu}): try the precision no")
+            notes.append(f"bfloat16 may be ten times slower than float32 without AVX-512 ({cpu}): try float32")
         if engine.processes > 1 and Path(self.config.data).is_dir():
             notes.append(f"each of {engine.processes} processes reads all files; `zoo pack` makes one file of them")
         if self.config.validate_every:

@@ -34,7 +34,7 @@ MODEL = "model.safetensors"
 RUN = "run.json"  # written by `zoo train` from its start on; config.json comes at the end
 LATEST = "latest"  # holds the network after the last epoch while a run is unfinished
 MAX_CONFIG_BYTES = 8 << 20  # a million labels fit
-NO_MODEL = "local-dir: names a folder that `zoo publish --to-dir` wrote, or a finished run of `zoo train`"
+NO_MODEL = "local-dir: names a folder that `zoo publish --out` wrote, or a finished run of `zoo train`"
 _REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # torch's own errors are about sizes: a shape of no elements may have more than its strides can count.
 _UNREADABLE = (SafetensorError, KeyError, RuntimeError, TypeError)

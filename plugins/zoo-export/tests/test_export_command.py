@@ -37,7 +37,7 @@ def metadata(file: Path) -> dict[str, str]:
 @pytest.mark.slow
 def test_a_listed_weight_is_exported_in_its_own_size(tmp_path: Path) -> None:
     out = tmp_path / "model.onnx"
-    result = run("ann_resnet_b8_m2_d4", "--out", out, "--batch", "dynamic", "--json")
+    result = run("ann_resnet_b8_m2_d4", "--out", out, "--batch-size", "dynamic", "--json")
     assert (result.exit_code, result.stderr) == (0, "")
     assert json.loads(result.stdout) == {
         "file": str(out),
@@ -69,8 +69,8 @@ def test_a_network_without_weights_says_so_and_replaces_a_file_by_force(tmp_path
         ((f"{SMALL}.none", "--out", "{}/model.onnx"), "has no pretrained weights"),
         ((SMALL, "--out", "{}/model"), "does not end with .onnx"),
         ((SMALL, "--out", "{}/there.onnx"), "--force overwrites"),
-        ((SMALL, "--out", "{}/model.onnx", "--batch", "many"), "dynamic"),
-        ((SMALL, "--out", "{}/model.onnx", "--batch", "0"), "--batch is a number"),
+        ((SMALL, "--out", "{}/model.onnx", "--batch-size", "many"), "dynamic"),
+        ((SMALL, "--out", "{}/model.onnx", "--batch-size", "0"), "--batch-size"),
         ((SMALL, "--out", "{}/model.onnx", "--image-size", "2"), "too small"),
         ((SMALL,), "--out"),
         ((SMALL, "--out", "{}/model.onnx", "--format", "tflite"), "tflite"),
@@ -78,7 +78,7 @@ def test_a_network_without_weights_says_so_and_replaces_a_file_by_force(tmp_path
         ((BUNDLED, "--out", "{}/model.onnx", "--data", "{}"), "go together"),
         ((SMALL, "--out", "{}/model.onnx", "--quantize", "int8", "--data", "{}"), "untrained"),
         ((SMALL, "--out", "{}/model.onnx", "--block", "stem"), "for --format nir"),
-        ((SPIKING, "--out", "{}/blocks", "--format", "nir", "--batch", "2"), "are for ONNX"),
+        ((SPIKING, "--out", "{}/blocks", "--format", "nir", "--batch-size", "2"), "are for ONNX"),
     ],
 )
 def test_what_cannot_be_exported_is_said_and_leaves_nothing(
@@ -107,7 +107,7 @@ def test_without_its_plugin_an_option_names_it(tmp_path: Path, monkeypatch: pyte
 def test_layers_are_in_integers_and_agree_with_those_in_float32(tmp_path: Path) -> None:
     record = default_catalog().weight(parse_name(BUNDLED))
     data, out = write_noise(tmp_path / "noise.npz", record.labels, 100), tmp_path / "small.onnx"
-    result = run(BUNDLED, "--out", out, "--batch", "dynamic", "--quantize", "int8", "--data", data, "--json")
+    result = run(BUNDLED, "--out", out, "--batch-size", "dynamic", "--quantize", "int8", "--data", data, "--json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)["quantized"]
     assert told["size"] == out.stat().st_size < 0.6 * told["float_size"]

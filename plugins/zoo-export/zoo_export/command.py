@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from zoo_export.quantize import Quantized
 
 ANY_BATCH = "dynamic"
+_BATCH = f"Images that the ONNX file takes at once; {ANY_BATCH}: any number.  (default: 1)"
 
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Example: zoo export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic")
+@app.command(epilog="Example: zoo export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch-size dynamic")
 def export_command(
     name: AnyModel,
     out: Annotated[
@@ -39,17 +40,17 @@ def export_command(
         typer.Option("--format", help="The whole network as ONNX, or its spiking blocks as NIR (needs zoo-nir)."),
     ] = "onnx",
     image_size: ImageSize = None,
-    batch: Annotated[
+    batch_size: Annotated[
         str | None,
-        typer.Option(metavar=f"N|{ANY_BATCH}", help=f"Images at once; {ANY_BATCH}: any. ONNX only.  (default: 1)"),
+        typer.Option(metavar=f"N|{ANY_BATCH}", help=_BATCH),
     ] = None,
     block: Annotated[
-        list[str] | None, typer.Option(metavar="MODULE", help="Write this spiking block only; repeatable. NIR only.")
+        list[str] | None, typer.Option(metavar="MODULE", help="Write only this spiking block; repeatable. NIR only.")
     ] = None,
     quantize: Annotated[
         Literal["int8"] | None, typer.Option(help="Store layers as 8-bit integers. ONNX only; needs --data.")
     ] = None,
-    data: Annotated[str | None, typer.Option(metavar="DATA", help="As `zoo train` takes them, for --quantize.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="DATA", help="Images to choose the integers' ranges by.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote there.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -65,7 +66,7 @@ def export_command(
     for all of a sew_…_direct or …_frames. What NIR cannot express, such as max
     pooling, is refused by name.
     """
-    _check_options(form, batch, block, quantize, data)
+    _check_options(form, batch_size, block, quantize, data)
     nir = import_plugin("zoo-nir", "zoo_nir", "--format nir") if form == "nir" else None
     from zoo_export.onnx_file import network_to_export
 
@@ -77,7 +78,7 @@ def export_command(
         blocks = nir.export_nir(model, out, weight, image_size=size, blocks=block or [], force=force)
         nir.print_exported(blocks, weight is not None, as_json)
         return
-    images = None if batch == ANY_BATCH else int(batch or 1)
+    images = None if batch_size == ANY_BATCH else int(batch_size or 1)
     exported, quantised = _write_onnx(model.drop_timesteps(), weight, out, size, images, data, force)
     if as_json:
         facts = asdict(exported)
@@ -89,19 +90,19 @@ def export_command(
 
 
 def _check_options(
-    form: str, batch: str | None, block: list[str] | None, quantize: str | None, data: str | None
+    form: str, batch_size: str | None, block: list[str] | None, quantize: str | None, data: str | None
 ) -> None:
     """Raise `BadParameter` for options that do not go together."""
-    if form == "nir" and (batch is not None or quantize is not None):
-        raise typer.BadParameter("--batch and --quantize are for ONNX")
+    if form == "nir" and (batch_size is not None or quantize is not None):
+        raise typer.BadParameter("--batch-size and --quantize are for ONNX")
     if form == "onnx" and block:
         raise typer.BadParameter("--block is for --format nir; ONNX takes the network whole")
     if (quantize is None) != (data is None):
         raise typer.BadParameter("--quantize and --data go together")
-    if batch in (None, ANY_BATCH):
+    if batch_size in (None, ANY_BATCH):
         return
-    if not (batch.isascii() and batch.isdigit() and int(batch)):
-        raise typer.BadParameter(f"--batch is a number of images, or {ANY_BATCH}; not {batch!r}")
+    if not (batch_size.isascii() and batch_size.isdigit() and int(batch_size)):
+        raise typer.BadParameter(f"--batch-size is a number of images, or {ANY_BATCH}; not {batch_size!r}")
 
 
 def _write_onnx(

@@ -28,7 +28,7 @@ def test_a_network_is_checked_written_and_loaded_again(tmp_path: Path) -> None:
     trained = zoo.create_model("sj_spikformerti", num_classes=3).eval()
     saved, folder = tmp_path / "saved", tmp_path / "folder"
     trained.save_pretrained(saved, labels=["cat", "dog", "owl"], image_size=16, tag="mine")
-    _run("publish", str(saved), "--license", "MIT", "--dataset", "three animals", "--to-dir", str(folder))
+    _run("publish", str(saved), "--license", "MIT", "--dataset", "three animals", "--out", str(folder))
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "sj_spikformerti.mine" in card
     assert "zoo-spikingjelly" in card
