@@ -74,19 +74,24 @@ def list_command(
     is_table = in_terminal() and not as_json
     order = sort or ("top1" if is_table else None)
     names = list_models(pattern, pretrained=pretrained, sort=order, **chosen)
-    trained = list_models(pattern, pretrained=True, sort=order, **chosen) if is_table else []
-    if not (pretrained or chosen):
+    is_filtered = pretrained or bool(chosen)
+    if not is_filtered:
         names += names_of_families(pattern)
-    is_whole = pattern.strip("*") == "" and not (pretrained or chosen)
+    is_whole = pattern.strip("*") == "" and not is_filtered
     families = _families() if is_whole or not names else []
     if not names:
         say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
         say(*map(_in_words, families), sep="\n", file=sys.stderr)
         return
+    if is_table:
+        _print_tables(list_models(pattern, pretrained=True, sort=order, **chosen), names, families)
+    else:
+        _print_lines(names, families, as_json)
+
+
+def _print_lines(names: list[str], families: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print_rows([*map(_as_object, names), *families], as_json)
-    elif is_table:
-        _print_tables(trained, [] if pretrained else names, families)
     else:
         say(*names, sep="\n")
 
@@ -101,7 +106,7 @@ def _print_tables(trained: list[str], names: list[str], families: list[dict[str,
         say("pretrained, `zoo info NAME` shows all of one")
         sizes = {record.name: record.size for records in catalog.weights.values() for record in records}
         print_rows([_trained_row(figures_of(name, catalog), sizes[name]) for name in trained], as_json=False)
-    untrained = [name for name in names if not catalog.weights.get(name)]
+    untrained = [name for name in names if "." not in name and not catalog.weights.get(name)]
     if untrained:
         say(*([""] if trained else []), "without weights; figures for 10 classes at 32 pixels a side", sep="\n")
         print_rows([_untrained_row(figures_of(name, catalog)) for name in untrained], as_json=False)
