@@ -1,7 +1,0 @@
-"""The loopback Hub."""
-
-from __future__ import annotations
-
-from tests.hub.fixtures import hub
-
-__all__ = ["hub"]
