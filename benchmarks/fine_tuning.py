@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.v2.functional import normalize, resize
 from torchvision.utils import save_image
+from zoo_convert import convert
 
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from benchmarks.common.validation import percent_right
 from zoo.data import ImageSplit, load_split
-from zoo.publishing.converting import convert
 from zoo.training import DataOptions, train
 
 HYBRID, CONTROL = "has8_resnet_b64_m2_d4_ste_bpd", "ann_resnet_b64_m2_d4"

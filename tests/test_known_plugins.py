@@ -10,8 +10,7 @@ import pytest
 import zoo
 from zoo.catalog.records import Catalog, read_file
 from zoo.errors import MissingPluginError, ModelNameError, UnknownComponentError
-from zoo.publishing.converting import convert
-from zoo.registry.components import GROUPS, parse_name
+from zoo.registry.components import GROUPS, default_registry, parse_name
 from zoo.registry.installing import install_plugin, is_installed, known_plugins, missing_weight, unknown_component
 
 ROOT = Path(__file__).parent.parent
@@ -42,8 +41,8 @@ def _missing(distribution: str) -> None:
 @pytest.mark.parametrize(
     ("name", "distribution"),
     [
-        (f"{CODED}_ste_gray", "zoo-gray"),
-        (f"{CODED}_zoo-gray:gray_bpd", "zoo-gray"),
+        (f"{CODED}_ste_bpdref", "zoo-has8-reference"),
+        (f"{CODED}_zoo-has8-reference:tanhref_bpd", "zoo-has8-reference"),
         (f"{CODED}_ste_bpd_lifref", "zoo-has8-reference"),
         ("sj_spiking_resnet18", "zoo-spikingjelly"),
     ],
@@ -54,10 +53,22 @@ def test_a_part_of_a_known_plugin_is_an_error_with_its_install_line(name: str, d
         zoo.create_model(name)
 
 
-def test_a_known_converter_is_an_error_with_its_install_line(tmp_path: Path) -> None:
+def test_a_known_converter_is_an_error_with_its_install_line() -> None:
     _missing("zoo-has8-reference")
     with pytest.raises(MissingPluginError, match="zoo-has8-reference"):
-        convert("has8", tmp_path / "best.pth", tmp_path / "out")
+        default_registry().load("converter", "has8")
+
+
+def test_a_known_command_is_an_error_with_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.registry.installing.is_installed", lambda distribution: False)
+    error = unknown_component("command", "convert", ["list"])
+    assert isinstance(error, MissingPluginError)
+    assert install_plugin("zoo-convert") in str(error)
+
+
+def test_an_install_line_names_what_the_plugin_needs() -> None:
+    places = install_plugin("zoo-spikingjelly").split()[2:]
+    assert [Path(place).name for place in places] == ["zoo-convert", "zoo-spikingjelly"]
 
 
 @pytest.mark.parametrize("name", [WEIGHT, WEIGHT.partition(".")[0]])
@@ -72,8 +83,8 @@ def test_a_known_weight_is_an_error_with_its_install_line(name: str) -> None:
 
 
 def test_an_installed_distribution_is_not_told_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind, name in (("neuron", "gray"), ("encoder", "grey"), ("encoder", "zoo-other:gray")):
+    for kind, name in (("neuron", "tanhref"), ("encoder", "tanhraf"), ("encoder", "zoo-other:tanhref")):
         assert type(unknown_component(kind, name, ["a"])) is UnknownComponentError
-    monkeypatch.setattr("zoo.registry.installing.known_plugins", lambda: {"has8-zoo": ["encoder gray", "has8_x.y"]})
-    assert type(unknown_component("encoder", "gray", [])) is UnknownComponentError
+    monkeypatch.setattr("zoo.registry.installing.known_plugins", lambda: {"has8-zoo": ["encoder tanhref", "has8_x.y"]})
+    assert type(unknown_component("encoder", "tanhref", [])) is UnknownComponentError
     assert missing_weight("has8_x", "y") is None

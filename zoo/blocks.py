@@ -8,12 +8,8 @@ another version.
 
 from __future__ import annotations
 
-from zoo.backbones.converters import FORMS
-from zoo.backbones.converters import Layout as Layout
-from zoo.backbones.converters import choose_layout as choose_layout
-from zoo.backbones.converters import norm_shapes as norm_shapes
-from zoo.backbones.converters import renamed as renamed
-from zoo.backbones.converters import residual_shapes as residual_shapes
+from typing import Any
+
 from zoo.backbones.layers import LinearHead as LinearHead
 from zoo.backbones.layers import PooledLinearHead as PooledLinearHead
 from zoo.backbones.layers import Whole as Whole
@@ -40,5 +36,13 @@ from zoo.neurons.nodes import IFNeuron as IFNeuron
 from zoo.neurons.nodes import LIFNeuron as LIFNeuron
 from zoo.neurons.nodes import ParametricLIFNeuron as ParametricLIFNeuron
 from zoo.neurons.nodes import StatelessNode as StatelessNode
+from zoo.registry.installing import import_plugin
 
-RESNET_FORMS = FORMS
+_OF_CONVERTERS = ("RESNET_FORMS", "Layout", "choose_layout", "norm_shapes", "renamed", "residual_shapes")
+
+
+def __getattr__(name: str) -> Any:
+    """Import what converters share from zoo-convert (PEP 562); raises `MissingPluginError` without it."""
+    if name not in _OF_CONVERTERS:
+        raise AttributeError(f"module 'zoo.blocks' has no attribute {name!r}")
+    return getattr(import_plugin("zoo-convert", "zoo_convert", f"`zoo.blocks.{name}`"), name)

@@ -37,7 +37,7 @@ class Spec:
     Attributes:
         family: the family's name.
         fields: what the family read, in the order of the name; plain strings and integers.
-        text: the canonical name without tag; a component may stand behind its distribution (`zoo-gray:gray`).
+        text: the canonical name without tag; a component may stand behind its distribution (`zoo-luu:ratebits`).
         tag: which weights, or None.
         settings: given options of components and of the family; they are not part of the name.
         plain_text: `text` without distributions, as catalogs list it.

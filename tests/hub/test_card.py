@@ -64,8 +64,8 @@ def test_the_whole_card() -> None:
         ({"metrics": {"loss": 0.5}}, "| loss | 0.50 |"),
         ({"epochs": 1, "seed": 0}, ", 1 epoch, seed 0;"),
         (
-            {"providers": {"has8-zoo": "1", "zoo-gray": "2", "other-one": "3"}},
-            "pip install . ./plugins/zoo-gray other-",
+            {"providers": {"has8-zoo": "1", "zoo-luu": "2", "other-one": "3"}},
+            "pip install . ./plugins/zoo-luu other-",
         ),
         ({"in_chans": 1}, "torch.rand(1, 1, 8, 8)"),
         ({"preprocessing": {"size": 64, "crop_pct": 0.5, "mean": [0.4], "std": [0.2]}}, "resized to 128 pixels"),

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from tests.hub.loopback import LoopbackHub
 from zoo.cli import app
 from zoo.errors import HubError
-from zoo.publishing.converting import convert
 from zoo.weights.load import read_folder
+
+convert = pytest.importorskip("zoo_convert").convert
 
 NAMED = "resnet18.a1_in1k"
 REPO = f"timm/{NAMED}"

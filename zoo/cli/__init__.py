@@ -1,4 +1,4 @@
-"""The command `zoo`: list · info · predict · show · profile · compare · train · eval · publish · convert · …
+"""The command `zoo`: list · info · predict · show · profile · compare · train · eval · publish · …
 
 What needs torch is imported inside the command that needs it, so that listing and help start at once.
 """
@@ -31,7 +31,6 @@ EXAMPLES = (
     "eval has8_resnet_b8_m2_d4_ste_bpd.cifar10 --data cifar10",
     "pack photos/ --out photos.npz",
     "publish has8_resnet_b8_m2_d4_ste_bpd.cifar10 --repo-id me/my-b8",
-    "convert has8 best.pth --out converted/",
 )
 """An example of every command, in the order of help; `zoo.cli.list` has `list_command`, and so on."""
 

@@ -113,7 +113,7 @@ def report_problems(first: int, report: str) -> None:
             print(json.dumps(component.error), file=lines, flush=True)
 
 
-@plugins_app.command("check", epilog="Example: zoo plugins check zoo-gray")
+@plugins_app.command("check", epilog="Example: zoo plugins check zoo-luu")
 def check_command(
     distribution: Annotated[
         str | None, typer.Argument(metavar="DIST", help="An installed distribution; without one, every plugin.")

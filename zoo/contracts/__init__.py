@@ -14,7 +14,7 @@ from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP, Price, Work
 if TYPE_CHECKING:
     from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, FirstLayer, PairBuilder
     from zoo.contracts.classifier import FeatureInfo, ImageClassifier
-    from zoo.contracts.converter import Converted, Converter, HubFile, Stated
+    from zoo.contracts.converter import CheckpointFacts, Converted, Converter, HubFile, Stated
     from zoo.contracts.dataset import Dataset
     from zoo.contracts.decoder import Decoder
     from zoo.contracts.encoder import BINARY_LSB_FIRST, Encoder
@@ -37,6 +37,7 @@ __all__ = [
     "Backbone",
     "BlockPlan",
     "BuildRequest",
+    "CheckpointFacts",
     "ClassifierHead",
     "Components",
     "Converted",

@@ -29,7 +29,7 @@ class HubFile:
 
 @final
 @dataclass(frozen=True)
-class Stated:
+class CheckpointFacts:
     """Facts of a checkpoint beside its tensors; the defaults stand for those that its publisher does not state.
 
     Attributes:
@@ -50,6 +50,9 @@ class Stated:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     note: str = ""
+
+
+Stated = CheckpointFacts  # its former name
 
 
 @final
@@ -75,7 +78,7 @@ class Converted:
 class Converter(ABC):
     """Renames the keys of a state dict that other code wrote.
 
-    It sees tensors alone: `zoo.publishing.converting` reads the file, without running code that a checkpoint may hold.
+    It sees tensors alone: zoo-convert reads the file, without running code that a checkpoint may hold.
 
     Attributes:
         options: keyword arguments of its constructor; all are strings, none is required.
@@ -117,7 +120,7 @@ class Converter(ABC):
             WeightError: it is a network with these keys and shapes, but another forward pass.
         """
 
-    def describe(self, converted: Converted, name: str) -> Stated:
+    def describe(self, converted: Converted, name: str) -> CheckpointFacts:
         """State the facts of a checkpoint beside its tensors.
 
         Args:
@@ -127,4 +130,4 @@ class Converter(ABC):
         Raises:
             InputError, WeightError: an option or the name does not fit the tensors.
         """
-        return Stated()
+        return CheckpointFacts()

@@ -15,7 +15,7 @@ from zoo.names import ComponentNames, Grammar, Spec, Value
 
 if TYPE_CHECKING:
     from zoo.contracts.classifier import ImageClassifier
-    from zoo.contracts.converter import HubFile, Stated
+    from zoo.contracts.converter import CheckpointFacts, HubFile
 
 
 MAX_CLASSES = 1_000_000
@@ -111,7 +111,7 @@ class PublishedWeights:
     prefix: str
     num_classes: int
     in_chans: int
-    stated: Stated
+    stated: CheckpointFacts
 
 
 class Family(ABC):

@@ -6,7 +6,9 @@ import functools
 import importlib
 import importlib.metadata
 import json
+import re
 import shlex
+import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -32,10 +34,14 @@ def install_extra(extra: str) -> str:
 
 
 def install_plugin(distribution: str) -> str:
-    """Return the command that installs a plugin, from this zoo's source tree if it is there."""
+    """Return the command that installs a plugin and those it needs, from this zoo's source tree if it is there."""
     tree, _ = _source_tree()
     folder = None if tree is None else tree / "plugins" / distribution
-    return f"pip install {shlex.quote(str(folder) if folder and folder.is_dir() else distribution)}"
+    if folder is None or not folder.is_dir():
+        return f"pip install {distribution}"
+    needed = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    beside = [folder.with_name(re.split(r"[^\w.-]", line)[0]) for line in needed]
+    return f"pip install {shlex.join(str(each) for each in (*beside, folder) if each.is_dir())}"
 
 
 def _source_tree() -> tuple[Path | None, bool]:

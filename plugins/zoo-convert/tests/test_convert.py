@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from zoo_convert import convert, read_foreign
 
 import zoo
 from zoo.contracts import Converted, Converter
@@ -19,9 +21,8 @@ from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.errors import ModelNameError, OptionError, SaveError, UnknownComponentError, WeightError
 from zoo.models.factory import build_model
 from zoo.names import LocalFolder
-from zoo.publishing.converting import convert, read_foreign
 from zoo.publishing.publish import assemble
-from zoo.registry.components import Registry, parse_name
+from zoo.registry.components import Registry, default_registry, parse_name
 from zoo.weights.load import read_config
 
 NAME = "ann_resnet_b1_m1_d1"
@@ -44,7 +45,9 @@ class Toy(Converter):
 
 
 @pytest.fixture
-def toys(registry: Registry) -> Registry:
+def toys() -> Registry:
+    """What is installed, and the converter `toy`."""
+    registry = Registry(replace(component) for component in default_registry().components())
     registry.register("converter", "toy", Toy)
     return registry
 

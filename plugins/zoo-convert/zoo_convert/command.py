@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo.cli.options import Json, key_values
-from zoo.cli.output import counted, say
+from zoo.commands import Json, counted, key_values, say
 from zoo.errors import OptionError
 
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
+
+@app.command(epilog="Example: zoo convert timm resnet18.a1_in1k --out resnet18/")
 def convert_command(
     converter: Annotated[str, typer.Argument(metavar="CONVERTER", help="One of a plugin: timm, torchvision, sew, …")],
     checkpoint: Annotated[
@@ -37,7 +39,7 @@ def convert_command(
     need zoo-has8-reference. The folder is loaded by
     zoo.create_model("local-dir:DIR").
     """
-    from zoo.publishing.converting import convert
+    from zoo_convert.converting import convert
 
     options: dict[str, Any] = key_values(settings or [], "KEY=VALUE")
     if ours := options.keys() & {"converter", "checkpoint", "out", "image_size", "registry"}:

@@ -15,17 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.catalog.records import Conversion
-from zoo.contracts.converter import Converted, HubFile, Stated
-from zoo.contracts.family import SMALL_IMAGE_SIZE
+from zoo import commands, parse_name
+from zoo.commands import NOT_STATED, Conversion, ModelFolder, Registry
+from zoo.contracts import CheckpointFacts, Converted, HubFile
 from zoo.errors import ModelNameError, OptionError, WeightError, shorten, suggest
-from zoo.models.factory import describe_model
 from zoo.names import HubRepository, check_repository, check_revision
-from zoo.publishing.saving import NOT_STATED, ModelFolder, build_folder, check_new_folder, rebuild
-from zoo.registry.components import Registry, default_registry, parse_name
-from zoo.weights import load as weights
-from zoo.weights.hub import Hub
 
+IMAGE_SIZE = 32
+"""Pixels a side of the images that a checkpoint was trained on, if nobody says."""
 MAX_DOWNLOAD = 1 << 30  # bytes of a checkpoint: twice as much as a ResNet-152 in double precision
 
 
@@ -58,8 +55,8 @@ def convert(
         WeightError, HubError: the checkpoint cannot be read without running code, is of another kind, or not found.
         SaveError: `out` exists, or cannot be written. Nothing half-written remains.
     """
-    check_new_folder(out)
-    registry = registry or default_registry()
+    commands.check_new_folder(out)
+    registry = registry or commands.default_registry()
     kind = registry.choose("converter", converter)
     unknown = sorted(options.keys() - kind.options)
     if unknown:
@@ -81,48 +78,48 @@ def convert(
         for name in known_as:
             chosen.check_name(name)
         converted = chosen.convert(state)
-        stated = chosen.describe(converted, published_name)
+        facts = chosen.describe(converted, published_name)
     except WeightError as error:
         raise WeightError(f"{origin} cannot be converted by {converter!r}: {error}") from error
-    converted = replace(converted, note=" ".join(filter(None, (converted.note, stated.note))))
-    fold_converted(converted, origin, registry, image_size, stated, file).write(out)
+    converted = replace(converted, note=" ".join(filter(None, (converted.note, facts.note))))
+    make_converted(converted, origin, registry, image_size, facts, file).write(out)
     return converted
 
 
-def fold_converted(
+def make_converted(
     converted: Converted,
     origin: str,
     registry: Registry | None = None,
     image_size: int | None = None,
-    stated: Stated | None = None,
+    facts: CheckpointFacts | None = None,
     file: Conversion | None = None,
 ) -> ModelFolder:
     """Make the folder of a converted checkpoint, whose state is exactly its model's: every key and every shape."""
-    stated = stated or Stated()
+    facts = facts or CheckpointFacts()
     spec = parse_name(converted.spec_name, registry)
     if spec.tag is not None:
         raise ModelNameError(f"{converted.spec_name} has a tag, but weights get theirs when they are published")
-    described = describe_model(spec, converted.num_classes, converted.in_chans, registry)
-    weights.check_fit(converted.state, described, f"the checkpoint {origin}")
-    mean, std = _of_channels(stated.mean, converted.in_chans), _of_channels(stated.std, converted.in_chans)
-    facts = {
+    described = commands.describe_model(spec, converted.num_classes, converted.in_chans, registry)
+    commands.check_fit(converted.state, described, f"the checkpoint {origin}")
+    mean, std = _of_channels(facts.mean, converted.in_chans), _of_channels(facts.std, converted.in_chans)
+    fields = {
         "tag": "converted",
-        "license": stated.license or NOT_STATED,
-        "labels": list(stated.labels or weights.default_labels(converted.num_classes)),
+        "license": facts.license or NOT_STATED,
+        "labels": list(facts.labels or commands.default_labels(converted.num_classes)),
         "preprocessing": {
-            "size": (stated.image_size or SMALL_IMAGE_SIZE) if image_size is None else image_size,
-            "interpolation": stated.interpolation,
-            "crop_pct": stated.crop_pct,
+            "size": (facts.image_size or IMAGE_SIZE) if image_size is None else image_size,
+            "interpolation": facts.interpolation,
+            "crop_pct": facts.crop_pct,
             "mean": mean,
             "std": std,
         },
-        "dataset": stated.dataset or NOT_STATED,
+        "dataset": facts.dataset or NOT_STATED,
         "dataset_note": converted.note,
         "recipe": "converted",
         "converted": file,
     }
-    data = weights.pack(converted.state, spec)
-    return build_folder(rebuild(spec, data, origin, registry), data, facts, registry)
+    data = commands.pack(converted.state, spec)
+    return commands.build_folder(commands.rebuild(spec, data, origin, registry), data, fields, registry)
 
 
 def _of_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
@@ -131,12 +128,12 @@ def _of_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
 
 
 def _download(file: HubFile) -> tuple[str, dict[str, Tensor], Conversion]:
-    hub, revision = Hub(), None if file.revision is None else check_revision(file.revision)
+    hub, revision = commands.Hub(), None if file.revision is None else check_revision(file.revision)
     pinned = hub.pin(HubRepository(check_repository(file.repo_id), revision))
     data = hub.fetch(pinned, file.filename, MAX_DOWNLOAD)
     origin = f"{file.filename} of {pinned}"
     record = Conversion(name=f"{pinned}/{file.filename}", sha256=hashlib.sha256(data).hexdigest())
-    return origin, weights.parse_weight(data, origin), record
+    return origin, commands.parse_weight(data, origin), record
 
 
 def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
@@ -169,7 +166,7 @@ def _read_content(path: Path) -> Any:
     if not isfile(path):
         raise WeightError(f"{shorten(str(path), 200)} is not a file; name a checkpoint (.pt, .pth, .safetensors)")
     if path.suffix == ".safetensors":
-        return weights.read_plain_file(path)
+        return commands.read_plain_file(path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
             # Training scripts save the arguments of their command line beside the tensors: a Namespace holds values.

@@ -1,7 +1,8 @@
-"""Tell published networks by the keys and shapes of their checkpoints, for the converters of plugins."""
+"""Tell published networks by the keys and shapes of their checkpoints."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -100,7 +101,7 @@ class Form:
         return f"ann_{'resnet' if self.name == 'resnet18' else self.name}_b64_m2_d4"
 
 
-FORMS: Mapping[str, Form] = MappingProxyType({f"resnet{n}": Form(f"resnet{n}") for n in (18, 34, 50, 101, 152)})
+RESNET_FORMS: Mapping[str, Form] = MappingProxyType({f"resnet{n}": Form(f"resnet{n}") for n in (18, 34, 50, 101, 152)})
 
 
 def residual_shapes(form: Form) -> dict[str, Shape]:
@@ -112,3 +113,29 @@ def residual_shapes(form: Form) -> dict[str, Shape]:
         shapes: dict[str, Shape] = {key: tuple(value.shape) for key, value in get_model(form.name).state_dict().items()}
     width = shapes["fc.weight"][1]
     return shapes | {"conv1.weight": (64, None, 7, 7), "fc.weight": (None, width), "fc.bias": (None,)}
+
+
+def residual_key(key: str, stem: str, branch: str, first_stage: int, first_layer: int) -> str:
+    """Translate torchvision's key of a ResNet into ours, whose blocks are sequences of layers.
+
+    Example:
+        >>> residual_key("layer2.0.bn2.running_mean", "stem.", "", first_stage=0, first_layer=1)
+        'stages.1.0.body.5.running_mean'
+
+    Args:
+        key: torchvision's.
+        stem: prefix of the first convolution and its norm.
+        branch: behind the numbers of a stage and a block.
+        first_stage, first_layer: numbers of torchvision's layer1, and of the first convolution in a block or shortcut.
+    """
+    first = re.fullmatch(r"(conv|bn)1\.(\w+)", key)
+    if first:
+        return f"{stem}{first[1]}.{first[2]}"
+    layer = re.fullmatch(r"layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)", key)
+    if layer is None:
+        return f"head.{key}"
+    stage, index, kind, number, name = layer.groups()
+    block = f"stages.{int(stage) - 1 + first_stage}.{index}{branch}"
+    if kind == "downsample.":
+        return f"{block}.shortcut.{int(number) + first_layer}.{name}"
+    return f"{block}.body.{3 * (int(number) - 1) + (kind == 'bn') + first_layer}.{name}"

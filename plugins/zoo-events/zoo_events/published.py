@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
-from zoo.backbones.converters import Shape
-from zoo.blocks import RESNET_FORMS, Layout, choose_layout, renamed, residual_shapes
-from zoo.contracts import Converted, Converter, Stated
+from zoo_convert import RESNET_FORMS, Layout, Shape, choose_layout, renamed, residual_key, residual_shapes
+
+from zoo.contracts import CheckpointFacts, Converted, Converter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,11 +37,12 @@ class I2EConverter(Converter):
         ours = renamed(state, {_their_key(key): _our_key(key) for key in plain[name]})
         return Converted(f"i2e_{name}", len(state["fc.weight"]), 2, ours)
 
-    def describe(self, converted: Converted, name: str) -> Stated:
+    def describe(self, converted: Converted, name: str) -> CheckpointFacts:
         """Return the size of the authors' data with as many classes, and how to make events for it."""
-        if converted.num_classes == _IMAGENET_CLASSES:
-            return Stated(image_size=224, note=f"{_EVENTS} Of images like ImageNet's: `--data i2e:0.12:224:DATA`.")
-        return Stated(image_size=128, note=f"{_EVENTS} Of images like CIFAR's: `--data i2e:0.07:128:DATA`.")
+        of_imagenet = converted.num_classes == _IMAGENET_CLASSES
+        size, ratio, like = (224, 0.12, "ImageNet") if of_imagenet else (128, 0.07, "CIFAR")
+        note = f"{_EVENTS} Of images like {like}'s: `--data i2e:{ratio}:{size}:DATA`."
+        return CheckpointFacts(image_size=size, note=note)
 
 
 def _their_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
@@ -66,14 +67,4 @@ def _our_key(key: str) -> str:
         >>> _our_key("layer2.0.bn2.running_mean")
         'stages.1.0.body.5.running_mean'
     """
-    stem = re.fullmatch(r"(conv|bn)1\.(\w+)", key)
-    if stem:
-        return f"stem.{stem[1]}.{stem[2]}"
-    block = re.fullmatch(r"layer(\d)\.(\d)\.(conv|bn|downsample\.)(\d)\.(\w+)", key)
-    if block is None:
-        return f"head.{key}"
-    stage, index, kind, number, name = block.groups()
-    if kind == "downsample.":
-        return f"stages.{int(stage) - 1}.{index}.shortcut.{int(number) + 1}.{name}"
-    place = 3 * (int(number) - 1) + (1 if kind == "conv" else 2)
-    return f"stages.{int(stage) - 1}.{index}.body.{place}.{name}"
+    return residual_key(key, "stem.", "", first_stage=0, first_layer=1)

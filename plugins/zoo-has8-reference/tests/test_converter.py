@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from zoo_convert import convert
 from zoo_has8_reference.converter import Has8Converter
 from zoo_has8_reference.published_keys import resnet_keys, vgg_keys
 
 import zoo
 from zoo.contracts import Converted
 from zoo.errors import ModelNameError, OptionError, SaveError, UnknownComponentError, WeightError
-from zoo.publishing.converting import convert
 
 OURS = {"encoder": "fourier", "decoder": "bpd"}
 

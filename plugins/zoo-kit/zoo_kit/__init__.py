@@ -4,9 +4,9 @@ In a test file, subclass the suite of the kind and name the component:
 
     from zoo_kit import EncoderTests
 
-    class TestGray(EncoderTests):
-        name = "gray"
-        decoder = "gray"
+    class TestSparkle(EncoderTests):
+        name = "sparkle"
+        decoder = "bpd"
 
 Without a test file: `zoo plugins check [DISTRIBUTION]`.
 """

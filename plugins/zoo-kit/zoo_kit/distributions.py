@@ -94,12 +94,12 @@ class ConverterTests(OptionTests):
 
     def test_the_state_fits_the_model(self) -> None:
         """A conversion of the author's checkpoint loads strictly into its model, and `zoo convert` can store it."""
-        from zoo.publishing.converting import fold_converted
+        from zoo_convert import make_converted
 
         state = self.checkpoint()
         if state is None:
             pytest.skip("no checkpoint; override `checkpoint()` to give a small one")
-        fold_converted(self.make().convert(state), "the converted checkpoint", image_size=SMALL_IMAGE_SIZE)
+        make_converted(self.make().convert(state), "the converted checkpoint", image_size=SMALL_IMAGE_SIZE)
 
 
 class CommandTests(ComponentTests):

@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.models import resnet18, resnet50
 from typer.testing import CliRunner
+from zoo_convert import convert
 from zoo_spikingjelly.converters import SpikformerConverter
 
 import zoo
 from zoo.cli import app
 from zoo.errors import InputError, WeightError
-from zoo.publishing.converting import convert
 from zoo.weights.load import read_config
 
 T = 4

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
-from zoo.blocks import RESNET_FORMS, Layout, choose_layout, renamed, residual_shapes
-from zoo.contracts import Converted, Converter, Stated
+from zoo_convert import RESNET_FORMS, Layout, choose_layout, renamed, residual_shapes
+
+from zoo.contracts import CheckpointFacts, Converted, Converter
 from zoo.errors import InputError, WeightError, shorten
 from zoo_spikingjelly.published import HEADS_OF_8_384
 
@@ -87,7 +88,7 @@ class SewConverter(Converter):
                 "`zoo convert torchvision` or `timm` reads it. If it was trained with spikes, rename the file"
             )
 
-    def describe(self, converted: Converted, name: str) -> Stated:
+    def describe(self, converted: Converted, name: str) -> CheckpointFacts:
         """As the authors' training script prepares ImageNet."""
         return _imagenet(converted, "bilinear", 0.875)
 
@@ -148,7 +149,7 @@ class SpikformerConverter(Converter):
             )
         return replace(converted, spec_name=f"sj_spikformer8384h{self.heads}")
 
-    def describe(self, converted: Converted, name: str) -> Stated:
+    def describe(self, converted: Converted, name: str) -> CheckpointFacts:
         """As imagenet.yml and cifar10.yml of the authors state it."""
         if converted.spec_name not in ("sj_spikformer2384", "sj_spikformer4384"):
             return _imagenet(converted, "bicubic", 1.0)
@@ -171,7 +172,7 @@ class QkformerConverter(Converter):
 
         return _convert(state, [qkformer(width) for width in (384, 512, 768)], "QKFormer", ONE_IMAGE)
 
-    def describe(self, converted: Converted, name: str) -> Stated:
+    def describe(self, converted: Converted, name: str) -> CheckpointFacts:
         """ImageNet's mean and std, of which the authors' code imports the loader."""
         return _imagenet(converted, "bicubic", 0.875, PREPARED)
 
@@ -192,7 +193,7 @@ class SdtConverter(Converter):
 
         return _convert(state, [sdt(depth, width) for depth, width in SDTS], "Spike-driven Transformer", "")
 
-    def describe(self, converted: Converted, name: str) -> Stated:
+    def describe(self, converted: Converted, name: str) -> CheckpointFacts:
         """As the authors' conf/imagenet states it."""
         return _imagenet(converted, "bicubic", 0.95)
 
@@ -213,7 +214,7 @@ class MsResNetConverter(Converter):
 
         return _convert(state, [msresnet(size) for size in MS_RESNETS], "MS-ResNet", "")
 
-    def describe(self, converted: Converted, name: str) -> Stated:
+    def describe(self, converted: Converted, name: str) -> CheckpointFacts:
         """As utils.py of the authors prepares images."""
         return _imagenet(converted, "bilinear", 0.875)
 
@@ -239,7 +240,7 @@ class StepConverter(Converter):
                 raise WeightError(f"{shorten(key, 120)} is {found:g}, and {converted.spec_name} has {expected:g}")
         return replace(converted, note=STEP_NEURONS)
 
-    def describe(self, converted: Converted, name: str) -> Stated:
+    def describe(self, converted: Converted, name: str) -> CheckpointFacts:
         """As cifar10.yml of STEP states it."""
         return _cifar10(converted)
 
@@ -253,11 +254,11 @@ def _convert(state: Mapping[str, Tensor], sizes: Sequence[Keys], publisher: str,
     return Converted(f"sj_{size.network}", classes, in_chans, size.converted(values), note)
 
 
-def _imagenet(converted: Converted, interpolation: str, crop_pct: float, note: str = "") -> Stated:
+def _imagenet(converted: Converted, interpolation: str, crop_pct: float, note: str = "") -> CheckpointFacts:
     """ImageNet's preparation, where it has as many classes and channels."""
     if (converted.num_classes, converted.in_chans) != (1000, 3):
-        return Stated(note=NOT_KNOWN)
-    return Stated(
+        return CheckpointFacts(note=NOT_KNOWN)
+    return CheckpointFacts(
         image_size=224,
         interpolation=interpolation,
         crop_pct=crop_pct,
@@ -267,8 +268,8 @@ def _imagenet(converted: Converted, interpolation: str, crop_pct: float, note: s
     )
 
 
-def _cifar10(converted: Converted) -> Stated:
+def _cifar10(converted: Converted) -> CheckpointFacts:
     """CIFAR-10's preparation, where it has as many classes and channels."""
     if (converted.num_classes, converted.in_chans) != (10, 3):
-        return Stated(note=NOT_KNOWN)
-    return Stated(image_size=32, mean=CIFAR10_MEAN, std=CIFAR10_STD)
+        return CheckpointFacts(note=NOT_KNOWN)
+    return CheckpointFacts(image_size=32, mean=CIFAR10_MEAN, std=CIFAR10_STD)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import final
 
 from torch import Tensor
+from zoo_convert import Layout
 
-from zoo.blocks import Layout
 from zoo_spikingjelly.joins import Join, Shape
 
 MLP_RATIO = 4

@@ -14,16 +14,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
+from zoo_convert import RESNET_FORMS as FORMS
+from zoo_convert import Layout, convert, residual_shapes
 from zoo_timm.residual import LOOK_ALIKES, our_key
 from zoo_timm.timm_resnet import TimmConverter
 
 import zoo
-from zoo.blocks import RESNET_FORMS as FORMS
-from zoo.blocks import Layout, residual_shapes
 from zoo.catalog.records import StoredWeight
 from zoo.cli import app
 from zoo.errors import InputError, ModelNameError, WeightError
-from zoo.publishing.converting import convert
 from zoo.weights.load import read_config
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
-from zoo.contracts.converter import HubFile, Stated
+from zoo.contracts import CheckpointFacts, HubFile
 from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, Family, PublishedWeights
 from zoo.errors import ModelNameError, UnknownComponentError, shorten, suggest
 from zoo.names import ComponentNames, Value
@@ -84,7 +84,7 @@ class TimmFamily(Family):
         return timm_classifier(request.spec, request.num_classes, request.in_chans)
 
 
-def stated_by_timm(cfg: Any) -> Stated:
+def stated_by_timm(cfg: Any) -> CheckpointFacts:
     """Return what a pretrained_cfg of timm states of its weights: licence, classes, preparation of images."""
     from timm.data import ImageNetInfo, infer_imagenet_subset
 
@@ -96,7 +96,7 @@ def stated_by_timm(cfg: Any) -> Stated:
         shared = Counter(titles)
         pairs = zip(titles, info.label_names(), strict=True)
         labels = tuple(f"{title} ({name})" if shared[title] > 1 else title for title, name in pairs)
-    return Stated(
+    return CheckpointFacts(
         license=cfg.license or "",
         labels=labels,
         dataset=dataset,

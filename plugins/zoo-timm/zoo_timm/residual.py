@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, final
 
-from zoo.blocks import RESNET_FORMS, Layout, choose_layout, renamed, residual_shapes
+from zoo_convert import RESNET_FORMS, Layout, choose_layout, renamed, residual_key, residual_shapes
+
 from zoo.contracts import Converted, Converter
 from zoo.errors import WeightError, shorten
 
@@ -50,17 +51,7 @@ def our_key(key: str) -> str:
         >>> our_key("layer2.0.bn2.running_mean")
         'stages.2.0.analog.body.4.running_mean'
     """
-    stem = re.fullmatch(r"(conv|bn)1\.(\w+)", key)
-    if stem:
-        return f"stages.0.0.analog.{stem[1]}.{stem[2]}"
-    block = re.fullmatch(r"layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)", key)
-    if block is None:
-        return f"head.{key}"
-    stage, index, kind, number, name = block.groups()
-    if kind == "downsample.":
-        return f"stages.{stage}.{index}.analog.shortcut.{number}.{name}"
-    place = 3 * (int(number) - 1) + (kind == "bn")
-    return f"stages.{stage}.{index}.analog.body.{place}.{name}"
+    return residual_key(key, "stages.0.0.analog.", ".analog", first_stage=1, first_layer=0)
 
 
 class ResNetConverter(Converter):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, final
 
-from zoo.blocks import RESNET_FORMS
-from zoo.contracts import Converted, HubFile, Stated
+from zoo_convert import RESNET_FORMS
+
+from zoo.contracts import CheckpointFacts, Converted, HubFile
 from zoo.errors import InputError, WeightError, suggest
 from zoo_timm.family import FILE, import_timm, stated_by_timm
 from zoo_timm.residual import ResNetConverter, published_name, refuse_look_alike
@@ -27,7 +28,7 @@ class TimmConverter(ResNetConverter):
         plain, _, revision = name.partition("@")
         return HubFile(_cfg(plain).hf_hub_id, FILE, revision or None)
 
-    def describe(self, converted: Converted, name: str) -> Stated:
+    def describe(self, converted: Converted, name: str) -> CheckpointFacts:
         """Return what timm's pretrained_cfg states; licence and labels only if the weights are named.
 
         Raises `WeightError` for weights of another network than the tensors, `InputError` for those that timm lacks.

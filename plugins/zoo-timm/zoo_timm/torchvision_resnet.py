@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import final
 
-from zoo.contracts import Converted, Stated
+from zoo.contracts import CheckpointFacts, Converted
 from zoo.errors import InputError, suggest
 from zoo_timm.residual import ResNetConverter, published_name
 
@@ -18,7 +18,7 @@ class TorchvisionConverter(ResNetConverter):
 
     publisher = "torchvision"
 
-    def describe(self, converted: Converted, name: str) -> Stated:
+    def describe(self, converted: Converted, name: str) -> CheckpointFacts:
         """Return what the weights' transforms state; labels if they are named and have as many classes.
 
         Raises `InputError` if torchvision has no weights of that name for that network.
@@ -35,7 +35,7 @@ class TorchvisionConverter(ResNetConverter):
         if self.weights and len(categories) == converted.num_classes:
             shared = Counter(categories)  # with its number behind a label that several classes have
             labels = tuple(f"{each} ({i})" if shared[each] > 1 else each for i, each in enumerate(categories))
-        return Stated(
+        return CheckpointFacts(
             labels=labels,
             image_size=transforms.crop_size[0],
             interpolation=transforms.interpolation.value,
