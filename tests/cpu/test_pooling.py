@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.allocations import kept_memory
 from zoo.backbones.layers import SpikingAvgPool2d, spiking_avg_pool
-from zoo.cpu.functions import serves
+from zoo.cpu.functions import kernel_supports
 from zoo.cpu.library import library
 
 WINDOWS = ((2, 2, 0), (3, 2, 1), (3, 3, 0), (2, 1, 1), (3, 1, 1))
@@ -52,7 +52,7 @@ def test_values_and_gradients_are_those_of_torch(
     wide = x.detach().double().requires_grad_()
     exact, terms = (gradient(plain, wide, each.double()) for each in (upstream, upstream.abs()))
     assert found.dtype is dtype
-    if not serves(x):  # torch's own layer ran
+    if not kernel_supports(x):  # torch's own layer ran
         assert torch.equal(found, gradient(plain, x, upstream))
         return
     sums = 1 if dtype in (torch.bfloat16, torch.float16) else window[0] ** 2 + 1  # half precision is rounded once

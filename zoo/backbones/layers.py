@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from zoo.contracts.backbone import ClassifierHead
 from zoo.cpu import functions
 from zoo.cpu.conv import Conv2d, SpikingConv2d
-from zoo.cpu.functions import serves
+from zoo.cpu.functions import kernel_supports
 
 
-class Whole(nn.Sequential):
+class FusableSequential(nn.Sequential):
     """Layers that only run all together: `fuse` may leave those out that it folds."""
 
 
@@ -44,7 +44,7 @@ class SpikingAvgPool2d(layer.AvgPool2d):
         super().__init__(kernel, stride, padding, step_mode="m")
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.step_mode == "s" or not serves(x) or not functions.can_pool(self, x):
+        if self.step_mode == "s" or not kernel_supports(x) or not functions.can_pool(self, x):
             return cast(Tensor, super().forward(x))
         images = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         pooled = functions.average_pool(images, self.kernel_size, self.stride, self.padding)

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 
 from torch import Tensor, nn
 
-from zoo.backbones.layers import PooledLinearHead, Whole, conv, spiking_avg_pool, spiking_conv, spiking_norm
+from zoo.backbones.layers import FusableSequential, PooledLinearHead, conv, spiking_avg_pool, spiking_conv, spiking_norm
 from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
 from zoo.contracts.neuron import NeuronFactory
 from zoo.cpu.private import parts_of
@@ -19,7 +19,7 @@ STEM_WIDTH = 64
 
 
 @final
-class AnalogStem(Whole):
+class AnalogStem(FusableSequential):
     """7×7 convolution, batch norm, ReLU, 3×3 max pooling: (N, C, H, W) → (N, width, H/4, W/4).
 
     A `small` one has a 3×3 convolution and no pooling: → (N, width, H, W).
@@ -35,7 +35,7 @@ class AnalogStem(Whole):
 
 
 @final
-class SpikingStem(Whole):
+class SpikingStem(FusableSequential):
     """7×7 convolution, batch norm, neuron, 3×3 average pooling: (T, N, C, H, W) → (T, N, width, H/4, W/4).
 
     A `small` one has a 3×3 convolution and no pooling: → (T, N, width, H, W).
@@ -84,9 +84,9 @@ class Residual(nn.Module):
         if neuron is None:  # the last ReLU stands behind the sum
             act = body.pop()
             shortcut = shortcut[:-1]
-        self.body = Whole(*body)
+        self.body = FusableSequential(*body)
         if shortcut:
-            self.shortcut = Whole(*shortcut)
+            self.shortcut = FusableSequential(*shortcut)
         if act is not None:
             self.act = act
 

@@ -8,7 +8,15 @@ from typing import final
 
 from torch import Tensor, nn
 
-from zoo.backbones.layers import Whole, conv, pooled, spiking_avg_pool, spiking_conv, spiking_linear, spiking_norm
+from zoo.backbones.layers import (
+    FusableSequential,
+    conv,
+    pooled,
+    spiking_avg_pool,
+    spiking_conv,
+    spiking_linear,
+    spiking_norm,
+)
 from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
 from zoo.contracts.neuron import NeuronFactory
 
@@ -19,7 +27,7 @@ STEM_CHANNELS = 3
 
 
 @final
-class AnalogVggBlock(Whole):
+class AnalogVggBlock(FusableSequential):
     """3×3 convolution, batch norm, LeakyReLU(0.01), 2×2 average pooling over (N, C, H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -31,7 +39,7 @@ class AnalogVggBlock(Whole):
 
 
 @final
-class SpikingVggBlock(Whole):
+class SpikingVggBlock(FusableSequential):
     """3×3 convolution, batch norm, neuron, 2×2 average pooling over (T, N, C, H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int, neuron: NeuronFactory) -> None:

@@ -4,9 +4,9 @@ They compute what the definitions in zoo.encoders, zoo.neurons and zoo.decoders 
 else: without a compiled library, on a GPU, in float64, under the transforms of torch.func, and while torch compiles,
 exports or traces.
 
-Each takes what its definition takes, for tensors that `serves` accepts, and returns the same: forward bit for bit,
-gradients within rounding. It keeps its input alone for the backward pass. Gradients of gradients are the definition's,
-which each function takes as its last argument.
+Each takes what its definition takes, for tensors that `kernel_supports` accepts, and returns the same: forward bit for
+bit, gradients within rounding. It keeps its input alone for the backward pass. Gradients of gradients are the
+definition's, which each function takes as its last argument.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def serves(x: Tensor) -> bool:
+def kernel_supports(x: Tensor) -> bool:
     """True if there are compiled kernels, and x is a tensor that they read."""
     return is_plain(x) and library() is not None
 

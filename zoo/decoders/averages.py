@@ -12,7 +12,7 @@ from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import BINARY_LSB_FIRST
 from zoo.contracts.price import SHIFTED_SUM
 from zoo.cpu import functions
-from zoo.cpu.functions import serves
+from zoo.cpu.functions import kernel_supports
 
 _BITS = 8
 _MAX_LEVEL = 255
@@ -26,7 +26,7 @@ def bit_plane_decode(spikes: Tensor) -> Tensor:
 
     Multiplied and summed, not contracted: the sum of exact products k is exact, and so is k/255.
     """
-    if spikes.shape[0] == _BITS and serves(spikes):
+    if spikes.shape[0] == _BITS and kernel_supports(spikes):
         return functions.weighted_sum(spikes, _PLACES, _MAX_LEVEL)
     places = torch.tensor(_PLACES, dtype=spikes.dtype, device=spikes.device)
     return (spikes * places.reshape((_BITS,) + (1,) * (spikes.dim() - 1))).sum(0) / _MAX_LEVEL
@@ -34,7 +34,7 @@ def bit_plane_decode(spikes: Tensor) -> Tensor:
 
 def rate_decode(spikes: Tensor) -> Tensor:
     """D(S) = (1/T) Σ_t S_t, eq. 19, for any T. (T, N, C, …) → (N, C, …)."""
-    if len(spikes) <= _MOST_TIMESTEPS and serves(spikes):
+    if len(spikes) <= _MOST_TIMESTEPS and kernel_supports(spikes):
         return functions.weighted_sum(spikes, (1.0,) * len(spikes), len(spikes))
     return spikes.mean(0)
 
@@ -43,7 +43,7 @@ def weighted_mean(spikes: Tensor, places: Sequence[int]) -> Tensor:
     """Σ_t p_t S_t / Σ_t p_t for what a spike is worth at each timestep. (T, N, C, …) → (N, C, …)."""
     if len(set(places)) == 1:
         return rate_decode(spikes)
-    if len(spikes) <= _MOST_TIMESTEPS and serves(spikes):
+    if len(spikes) <= _MOST_TIMESTEPS and kernel_supports(spikes):
         return functions.weighted_sum(spikes, [float(place) for place in places], sum(places))
     weights = torch.tensor(places, dtype=spikes.dtype, device=spikes.device)
     return (spikes * weights.reshape(-1, *(1,) * (spikes.dim() - 1))).sum(0) / sum(places)

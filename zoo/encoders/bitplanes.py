@@ -15,7 +15,7 @@ from torch import Tensor
 from zoo.contracts.encoder import BINARY_LSB_FIRST, Encoder
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
 from zoo.cpu import functions
-from zoo.cpu.functions import at_least_float32, serves
+from zoo.cpu.functions import at_least_float32, kernel_supports
 from zoo.encoders.surrogates import PLANES, Wave, contract_slopes, fourier_slope, sigmoid_slope, tanh_slope
 
 LEVELS = 255
@@ -137,7 +137,7 @@ def surrogate_planes(x: Tensor, slope: Wave, *, scaled: bool) -> Tensor:
     def definition(x: Tensor) -> Tensor:
         return cast(Tensor, _SurrogatePlanes.apply(unit_range(x), x.dtype, slope, scaled))
 
-    if slope in _WAVES and serves(x):
+    if slope in _WAVES and kernel_supports(x):
         return functions.planes(x, functions.Surrogate(_WAVES[slope], scaled), definition)
     return definition(x)
 
@@ -155,7 +155,7 @@ def straight_through_planes(x: Tensor) -> Tensor:
     def definition(x: Tensor) -> Tensor:
         return cast(Tensor, _StraightThroughPlanes.apply(unit_range(x), x.dtype))
 
-    if serves(x):
+    if kernel_supports(x):
         return functions.planes(x, functions.Surrogate(functions.STRAIGHT), definition)
     return definition(x)
 
@@ -168,7 +168,7 @@ def straight_through_number(x: Tensor) -> Tensor:
         level = torch.round(unit.detach() * LEVELS).to(x.dtype) / LEVELS
         return level + (unit - unit.detach()).to(x.dtype)
 
-    if serves(x):
+    if kernel_supports(x):
         return functions.planes(x, functions.Surrogate(functions.NUMBER), definition)
     return definition(x)
 

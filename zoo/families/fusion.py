@@ -12,7 +12,7 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from zoo.backbones.layers import Whole
+from zoo.backbones.layers import FusableSequential
 from zoo.contracts.neuron import Neuron
 from zoo.cpu.conv import CONVOLUTIONS, is_centred
 from zoo.cpu.functions import at_least_float32
@@ -46,7 +46,8 @@ def fuse_network(network: nn.Module, pairs: Iterable[tuple[str, str]], dtype: to
     """Fold batch norms, and round convolutions and linear layers, in place; see `ImageClassifier.fuse`.
 
     A convolution stays the module that it was, with a new weight (out, in, h, w) and a bias (out,); an `nn.Identity`
-    takes the place of its norm, or nothing in a `Whole`. A neuron behind it may write its spikes over its currents.
+    takes the place of its norm, or nothing in a `FusableSequential`. A neuron behind it may write its spikes over its
+    currents.
 
     Args:
         network: in eval mode.
@@ -90,7 +91,7 @@ def _check(modules: Mapping[str, nn.Module], norms: Iterable[str]) -> None:
 
 def _take_out(norm: str, modules: Mapping[str, nn.Module]) -> None:
     parent, _, name = norm.rpartition(".")
-    if isinstance(modules[parent], Whole):
+    if isinstance(modules[parent], FusableSequential):
         delattr(modules[parent], name)  # the layers behind it keep their names
     else:
         setattr(modules[parent], name, nn.Identity().eval())

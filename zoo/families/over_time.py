@@ -147,7 +147,7 @@ def _one_timestep(model: NetworkOverTime) -> NetworkOverTime:
     if not any(isinstance(module, Neuron) for module in modules.values()):
         raise InputError(f"{model.spec} has no neurons that keep a potential from one timestep to the next")
     for name, module in modules.items():
-        if fault := _why_not(module):
+        if fault := streaming_obstacle(module):
             raise InputError(
                 f"{model.spec} cannot run one timestep at a time: {name} ({type(module).__name__}) {fault}"
             )
@@ -163,7 +163,7 @@ def _one_timestep(model: NetworkOverTime) -> NetworkOverTime:
     return network
 
 
-def _why_not(module: nn.Module) -> str:
+def streaming_obstacle(module: nn.Module) -> str:
     """Say why a network with this module needs all timesteps at once; '' if it does not."""
     if isinstance(module, Neuron) and not module.streams:
         return "takes in all currents before it fires; neurons that do not wait stream (waits=False)"

@@ -18,7 +18,7 @@ from zoo.families.thresholds import QuantisedReLU, ScaledActivation
 
 
 @final
-class Worth(nn.Module):
+class ScaledIdentity(nn.Module):
     """An identity shortcut of whole numbers: each is added as what it is worth, a constant."""
 
     def __init__(self, worth: Tensor) -> None:
@@ -58,7 +58,7 @@ def _fold(module: nn.Module, worth: Tensor) -> Tensor:
         if "shortcut" in parts_of(module):
             _fold(module.shortcut, worth)
         else:
-            module.add_module("shortcut", Worth(worth))
+            module.add_module("shortcut", ScaledIdentity(worth))
         return _fold(module.act, torch.ones(()))
     for child in module.children():
         worth = _fold(child, worth)

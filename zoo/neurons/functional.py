@@ -24,7 +24,7 @@ from spikingjelly.activation_based import surrogate
 from torch import Tensor
 
 from zoo.cpu import functions
-from zoo.cpu.functions import MOST_TIMESTEPS, at_least_float32, has_tangent, serves
+from zoo.cpu.functions import MOST_TIMESTEPS, at_least_float32, has_tangent, kernel_supports
 from zoo.cpu.library import NeuronSettings
 
 Charge = Callable[[Tensor, Tensor, Any], Tensor]
@@ -142,7 +142,7 @@ def _fire(
         and x.shape[0] <= MOST_TIMESTEPS
         and _kernel_takes(learned)
         and _kernel_takes(scale)
-        and serves(x)
+        and kernel_supports(x)
     ):
         flags = firing.soft, firing.detached, firing.waits, firing.by_rate
         numbers = _value(gain), firing.threshold, firing.v_init, firing.alpha, _value(scale)
@@ -150,11 +150,13 @@ def _fire(
     return definition(x, learned, scale)
 
 
-PAPERS = Firing()
+PAPER_FIRING = Firing()
 """The paper's neurons (eq. 22): θ = 1, hard reset, which the gradient takes in."""
 
 
-def if_spikes(x: Tensor, firing: Firing = PAPERS, *, scale: Tensor | None = None, in_place: bool = False) -> Tensor:
+def if_spikes(
+    x: Tensor, firing: Firing = PAPER_FIRING, *, scale: Tensor | None = None, in_place: bool = False
+) -> Tensor:
     """Integrate and fire: h_t = v_{t−1} + x_t, eq. 22.
 
     Args:
@@ -170,7 +172,7 @@ def if_spikes(x: Tensor, firing: Firing = PAPERS, *, scale: Tensor | None = None
 
 
 def lif_spikes(
-    x: Tensor, tau: float = 2.0, firing: Firing = PAPERS, *, scale: Tensor | None = None, in_place: bool = False
+    x: Tensor, tau: float = 2.0, firing: Firing = PAPER_FIRING, *, scale: Tensor | None = None, in_place: bool = False
 ) -> Tensor:
     """Leaky integrate and fire: h_t = v_{t−1} + (x_t − v_{t−1}) / τ; other arguments and result as of `if_spikes`.
 
@@ -180,7 +182,7 @@ def lif_spikes(
 
 
 def plif_spikes(
-    x: Tensor, w: Tensor, firing: Firing = PAPERS, *, scale: Tensor | None = None, in_place: bool = False
+    x: Tensor, w: Tensor, firing: Firing = PAPER_FIRING, *, scale: Tensor | None = None, in_place: bool = False
 ) -> Tensor:
     """Parametric LIF: h_t = v_{t−1} + (x_t − v_{t−1}) σ(w), w learned (doi:10.1109/ICCV48922.2021.00266).
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.price import INTEGRATION
-from zoo.cpu.functions import at_least_float32, serves
+from zoo.cpu.functions import at_least_float32, kernel_supports
 from zoo.cpu.private import has_hooks, parts_of
 from zoo.errors import OptionError, check_flag, check_number, suggest
 from zoo.neurons.functional import Firing, if_spikes, lif_spikes, plif_spikes
@@ -140,7 +140,7 @@ class DefinedNode(StatelessNode):
         return self.spikes_of(x, self._firing(), None, self.in_place)
 
     def scaled(self, x: Tensor, scale: Tensor) -> Tensor:
-        if has_hooks(self) or not self.is_fast() or not serves(x):
+        if has_hooks(self) or not self.is_fast() or not kernel_supports(x):
             return super().scaled(x, scale)  # hooks see spikes that are 0 or 1
         return self.spikes_of(x, self._firing(), scale, self.in_place)
 

@@ -26,7 +26,7 @@ from zoo.contracts.energy import Operations, SpikeRate, SynapticLayer
 from zoo.contracts.price import Price, Work
 from zoo.cpu.functions import only_definitions
 from zoo.families.thresholds import SpikingActivation
-from zoo.families.unit_spikes import Worth
+from zoo.families.unit_spikes import ScaledIdentity
 from zoo.profiling.macs import Branch, branch_of
 from zoo.profiling.prices import (
     BY_OPERATOR,
@@ -274,7 +274,7 @@ class Recorder(TorchDispatchMode):
 
     def _see(self, operator: Any, args: Any, result: Any) -> None:
         module = self._stack[-1]
-        price = FOLDED_SCALE if isinstance(module, (SpikingActivation, Worth)) else BY_OPERATOR.get(operator)
+        price = FOLDED_SCALE if isinstance(module, (SpikingActivation, ScaledIdentity)) else BY_OPERATOR.get(operator)
         if price is MOVE:
             return
         x, y = _first_tensor(args), _first_tensor((result,))

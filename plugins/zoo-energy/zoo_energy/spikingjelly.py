@@ -26,7 +26,7 @@ from zoo.contracts import EnergyModel, ImageClassifier, Neuron, Operations, Pico
 from zoo.cpu.functions import only_definitions
 from zoo.errors import CompositionError
 from zoo.families.thresholds import ScaledActivation
-from zoo.families.unit_spikes import Worth
+from zoo.families.unit_spikes import ScaledIdentity
 
 _HOROWITZ = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm)"
 _PACKAGE = "spikingjelly's op_counter (2.0)"
@@ -51,7 +51,7 @@ def countable(network: nn.Module) -> Iterator[None]:
 
     with ExitStack() as stack:
         for module in network.modules():
-            if isinstance(module, (Neuron, ScaledActivation, Worth)):
+            if isinstance(module, (Neuron, ScaledActivation, ScaledIdentity)):
                 stack.callback(module.register_forward_pre_hook(enter).remove)
                 stack.callback(module.register_forward_hook(leave).remove)
         yield
