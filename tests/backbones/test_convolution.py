@@ -80,7 +80,7 @@ _SIDES = (28, 32, 64, 128, 224)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
-def test_nothing_is_written_beside_the_gradients_of_what_the_backbones_make(threads: int) -> None:
+def test_no_backbone_writes_beside_its_gradients(threads: int) -> None:
     layers: set[tuple[int, ...]] = set()
     for backbone, base, side in itertools.product(_BACKBONES, (1, 3, 4, 8, 15, 16, 24), _SIDES):
         layers |= _strided_layers(f"ann_{backbone}_b{base}_m2_d4", side)
@@ -120,7 +120,7 @@ def test_the_same_outputs_and_gradients_as_torchs_own_layer(
 @pytest.mark.parametrize("sides", [(1, 1), (1, 4), (4, 1)])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("channels", [8, 64])
-def test_the_gradient_of_a_stride_over_a_narrow_map_is_whole_in_half_precision(
+def test_a_stride_over_a_narrow_map_has_whole_gradients_in_half(
     kernel: int, channels: int, sides: tuple[int, int]
 ) -> None:
     x = torch.rand(4, channels, *sides).bfloat16()

@@ -148,28 +148,14 @@ def test_a_wrong_name_is_an_error_of_one_line(command: str, name: str) -> None:
     assert re.fullmatch(r"error: .*\n", result.stderr)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "info L",
-        "info ./L",
-        "info local-dir:L",
-        "predict L.jpg",
-        "predict --model ./L L.jpg",
-        "show L.jpg",
-        "profile ./L",
-        f"profile {TINY} --data L",
-        "compare L",
-        f"train {TINY} --data L",
-        f"train {TINY} --data x --recipe L.yaml",
-        "eval L --data L",
-        "pack L --out L.npz",
-        f"export {TINY} --out L.onnx",
-        "publish L --out L",
-        "convert timm L --out L",
-        "plugins new L",
-    ],
-)
+LONG_PATHS = f"""
+info L|info ./L|info local-dir:L|predict L.jpg|predict --model ./L L.jpg|show L.jpg|profile ./L|compare L
+eval L --data L|profile {TINY} --data L|train {TINY} --data L|train {TINY} --data x --recipe L.yaml|pack L --out L.npz
+export {TINY} --out L.onnx|publish L --out L|convert timm L --out L|plugins new L
+"""
+
+
+@pytest.mark.parametrize("arguments", LONG_PATHS.strip().replace("\n", "|").split("|"))
 def test_a_path_longer_than_the_file_system_takes_is_an_error_in_words(arguments: str) -> None:
     result = run(*arguments.replace("L", "x" * 300).split())
     assert isinstance(result.exception, SystemExit)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +9,7 @@ import pytest
 from PIL import Image
 
 import zoo
-from tests.cli.commands import LABELS, TINY, in_terminal, objects, process, run
-from zoo.catalog import records as catalog
+from tests.cli.commands import LABELS, TINY, objects, process, run
 from zoo.cli.predict import DEFAULT_MODEL
 from zoo.data.images import find_images, sample_photographs
 from zoo.errors import ZooWarning
@@ -115,24 +111,6 @@ def test_options_out_of_range(scratch: str, arguments: list[str], said: str) -> 
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
     assert "pretrained=" not in result.stderr  # which the shell does not take
-
-
-@pytest.mark.slow
-def test_progress_is_shown_in_a_terminal_and_stays_out_of_a_pipe(scratch: str, folder: Path) -> None:
-    (folder / "b.png").unlink()
-    (folder / "d.jpg").unlink()
-    arguments = ["zoo", "predict", TINY, str(folder), "--json", "--batch-size", "1"]
-    code = (
-        f"import sys; from pathlib import Path; sys.path.insert(0, {str(folder.parent)!r}); sys.argv = {arguments}\n"
-        "from zoo import cli\n"
-        "from zoo.catalog import records as catalog\n"
-        f"catalog.catalog_path = lambda: Path({str(catalog.catalog_path())!r})\n"
-        "cli.main()"
-    )
-    shown, printed = in_terminal([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert "classifying" in shown
-    assert "predictions" not in shown
-    assert len([json.loads(line) for line in printed.splitlines()]) == 3
 
 
 def test_show_writes_a_picture_and_never_over_another(scratch: str, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_code_made_by_inductor_gives_the_same_step_within_rounding() -> None:
 @pytest.mark.parametrize(
     "name", ["ann_resnet_b1_m1_d1", *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS)]
 )
-def test_networks_export_for_any_number_of_images_while_gradients_are_recorded(name: str) -> None:
+def test_networks_export_for_any_number_of_images(name: str) -> None:
     network = tiny(name).eval()
     images = torch.rand(2, 3, SIDE, SIDE)
     with torch.enable_grad():

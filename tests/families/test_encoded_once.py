@@ -175,15 +175,3 @@ def test_maps_are_averaged_over_time_only_where_they_are_asked_for(name: str) ->
     side = network.forward_features(x).shape[-1]
     over_time_and_pixels = 3 * 2 * last * side**2 + 2 * last * side**2
     assert [recorder.counts(2).elementwise[Part.REST][price].acs for price in means] == [over_time_and_pixels]
-
-
-@pytest.mark.parametrize("name", ["sew_resnetsmall_b4_m1_d2_direct", "sew_resnet18_phase"])
-def test_chosen_levels_equal_those_of_all_stages(name: str) -> None:
-    network = zoo.create_model(name, pretrained=False, num_classes=3).eval()
-    x = torch.rand(2, 3, 32, 32)
-    every = network.forward_stages(x, len(network.feature_info) - 1)
-    final, chosen = network.forward_intermediates(x, indices=[2, 0])
-    assert torch.equal(final, every[-1])
-    assert [torch.equal(one, every[level]) for one, level in zip(chosen, (2, 0), strict=True)] == [True, True]
-    alone = network.forward_intermediates(x, indices=[1], stop_early=True, intermediates_only=True)
-    assert torch.equal(alone[0], every[1])

@@ -139,17 +139,6 @@ def test_any_bytes_are_a_checkpoint_or_a_named_error(stopped: Path, copied: Path
         assert str(read) == str(RunFolder(stopped).read_checkpoint())
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lamb", "lion", "adafactor", "rmsprop"])
-@pytest.mark.slow
-def test_the_state_of_every_optimizer_is_restored(data: Path, tmp_path: Path, optimizer: str) -> None:
-    changes = CHANGES | {"optimizer": optimizer}
-    whole = train(NAME, data, changes=changes, out=tmp_path / "whole")
-    with pytest.raises(PowerCut):
-        train(NAME, data, changes=changes, out=tmp_path / "cut", observers=[Cut()])
-    resumed = train(NAME, data, changes=changes, out=tmp_path / "cut", resume=True)
-    assert resumed.weight.sha256 == whole.weight.sha256
-
-
 @pytest.mark.parametrize("file", ["train/cat/00003.jpg", "val/dog/00001.jpg"])
 def test_a_changed_pixel_is_noticed(stopped: Path, copied: Path, tmp_path: Path, file: str) -> None:
     data = photos(tmp_path / "data")

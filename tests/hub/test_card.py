@@ -56,29 +56,6 @@ def test_the_whole_card() -> None:
     assert card(hybrid, control=weight(metrics={"top1": 30.5})) == GOLDEN.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"activity": None}, "Spike rate and energy were not measured."),
-        ({"metrics": {}}, "It was not measured."),
-        ({"metrics": {"loss": 0.5}}, "| loss | 0.50 |"),
-        ({"epochs": 1, "seed": 0}, ", 1 epoch, seed 0;"),
-        (
-            {"providers": {"has8-zoo": "1", "zoo-luu": "2", "other-one": "3"}},
-            "pip install . ./plugins/zoo-luu other-",
-        ),
-        ({"in_chans": 1}, "torch.rand(1, 1, 8, 8)"),
-        ({"preprocessing": {"size": 64, "crop_pct": 0.5, "mean": [0.4], "std": [0.2]}}, "resized to 128 pixels"),
-        ({"preprocessing": {"size": 64, "mean": [0.4], "std": [0.2]}}, "mean 0.4 and standard deviation 0.2"),
-        ({"energy_range": RANGE}, "takes 2.5 (arithmetic) to 3.5 (loihi) times"),
-        ({"dataset_id": "", "metrics": {"top1": 1.0}}, "| Top-1 accuracy | 1.00 % |"),
-    ],
-)
-def test_a_claim_follows_the_record(changed: dict[str, Any], words: str) -> None:
-    assert words in card(weight(**changed))
-    assert words not in card(weight(seed=7))
-
-
 def test_the_start_of_a_training_is_the_base_model_if_it_is_published() -> None:
     start = WeightRecord.model_validate(
         tiny()[0].model_dump() | {"source": "hf-hub:alice/start", "revision": "a" * 40, "tag": "start"}

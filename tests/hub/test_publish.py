@@ -93,12 +93,6 @@ def test_whatever_breaks_the_next_call_finishes_it(
     assert published.revision == hub.commits(REPO)[-1].oid
 
 
-def test_other_bytes_that_arrived_are_noticed(hub: LoopbackHub, token: str) -> None:
-    hub.objects[tiny()[0].sha256] = b"else"  # it says that it holds the file already
-    with pytest.raises(HubError, match=r"other bytes of model\.safetensors"):
-        send(hub, token)
-
-
 def test_a_card_that_the_hub_refuses(hub: LoopbackHub, token: str) -> None:
     card = FOLDER.files["README.md"].replace(b"license: mit", b"license: nonsense")
     with pytest.raises(HubError, match="license"):
@@ -206,13 +200,6 @@ def test_wrong_orders(hub: LoopbackHub, here: Path, arguments: tuple[str, ...], 
     result = run(*arguments, code=2)
     assert words in " ".join(result.stderr.replace("│", " ").split())
     assert (list(here.iterdir()), hub.requests) == ([], [])
-
-
-@pytest.mark.parametrize("stated", [["--license", " "], ["--license", "MIT", "--dataset", "caf\udce9"]])
-def test_statements_that_cannot_be(here: Path, tmp_path: Path, stated: list[str]) -> None:
-    FOLDER.write(tmp_path / "folder")
-    assert isinstance(run(tmp_path / "folder", *stated, "--out", "out", code=2).exception, SystemExit)
-    assert list(here.iterdir()) == []
 
 
 def test_a_folder_takes_a_licence_and_a_data_set(here: Path, tmp_path: Path) -> None:

@@ -230,13 +230,6 @@ def test_a_cut_download_is_finished_and_a_broken_one_leaves_nothing(
     assert SHA256 in cached(tmp_path)
 
 
-@pytest.mark.parametrize("reference", [f"hf-hub:{REPO}", NOWHERE])
-def test_a_cache_that_is_a_file_is_named(hub: LoopbackHub, tmp_path: Path, reference: str) -> None:
-    (tmp_path / "cache").write_text("")
-    with pytest.raises(HubError, match=REPO):
-        zoo.create_model(reference, cache_dir=tmp_path / "cache")
-
-
 def test_a_damaged_cached_config_is_replaced(hub: LoopbackHub, pinned: str, tmp_path: Path) -> None:
     zoo.create_model(pinned)
     (file,) = (tmp_path / "hf_home").rglob("config.json")

@@ -184,9 +184,7 @@ def test_ranks_are_the_softmax_of_the_logits(model: ImageClassifier, files: list
         assert dict(answer.ranked) == pytest.approx(expected, abs=1e-5)
 
 
-def test_equal_logits_keep_the_order_of_the_classes_and_others_that_are_not_finite_fail(
-    model: ImageClassifier, files: list[Path]
-) -> None:
+def test_equal_logits_keep_the_order_of_classes_and_nan_fails(model: ImageClassifier, files: list[Path]) -> None:
     with torch.no_grad():
         for parameter in model.get_classifier().parameters():
             parameter.zero_()

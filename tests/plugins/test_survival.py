@@ -124,15 +124,6 @@ def test_a_malformed_entry_points_file_is_named_on_one_line(points: str | bytes,
     assert "'another' 1.0" in done.stderr
 
 
-def test_a_distribution_with_a_very_long_name_breaks_nothing(tmp_path: Path) -> None:
-    put(tmp_path, "z" * 200, "[zoo.neurons]\nthing = zoo_thing:Thing\n", {})
-    metadata = next(tmp_path.glob("zz*")) / "METADATA"
-    metadata.write_text(f"Metadata-Version: 2.1\nName: {'z' * 9000}\nVersion: 1.0\n", encoding="utf-8")
-    for command in ("list", "list --components --json", "info ann_resnet_b8_m2_d4"):
-        done = run_python(["-m", "zoo", *command.split()], tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
-
-
 def test_closed_streams_are_no_traceback(tmp_path: Path) -> None:
     for closed in (">&-", "2>&-", ">&- 2>&-"):
         command = f"exec {shlex.quote(sys.executable)} -m zoo list {closed}"

@@ -263,7 +263,7 @@ def state_of(model: ImageClassifier) -> list[Any]:
     ] + [each.clone() for each in model.state_dict().values()]
 
 
-def test_the_network_is_as_it_was_also_after_an_exception_and_the_recorder_goes_on() -> None:
+def test_the_network_is_as_it_was_also_after_an_exception() -> None:
     model = zoo.create_model(TINY, num_classes=2).train()
     model.get_submodule("stages.0").eval()
     before, rng, recorder = state_of(model), torch.get_rng_state(), Recorder(model)

@@ -42,7 +42,7 @@ def test_the_twin_gives_the_same_logits_by_the_same_tensors() -> None:
         assert torch.equal(own, theirs)
 
 
-def test_the_levels_of_a_twin_are_the_rates_of_the_neurons_that_they_stand_for() -> None:
+def test_the_levels_of_a_twin_are_the_rates_of_its_neurons() -> None:
     network, images = spiking("sew_resnetsmall_b4_m1_d1_direct", 4, WAITING), torch.rand(3, 3, 32, 32)
     twin = twin_of(network)
     assert twin is not None

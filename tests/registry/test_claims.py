@@ -106,7 +106,7 @@ for name in (NAME, NAME + ".cifar10"):
     run(code, tmp_path)
 
 
-def test_what_is_saved_stays_loadable_when_another_package_claims_its_names(tmp_path: Path) -> None:
+def test_what_is_saved_loads_though_another_package_claims_its_names(tmp_path: Path) -> None:
     words = dict(CLAIMED)
     site, folder = tmp_path / "site", tmp_path / "saved"
     new = {kind: f"new{word}" for kind, word in words.items() if kind not in ("dataset", "energy_model")}

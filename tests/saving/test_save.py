@@ -158,7 +158,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("files", [0, 1, 2])
-def test_whenever_it_is_interrupted_the_folder_is_the_old_one_the_new_one_or_refused(
+def test_an_interrupted_save_leaves_the_old_folder_the_new_one_or_none(
     files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = made(), made(seed=1)
@@ -199,7 +199,7 @@ def test_a_note_names_no_folder_of_this_machine(text: str, shown: str) -> None:
     assert without_folders(text) == shown
 
 
-def test_a_network_is_saved_and_published_where_its_operations_cannot_be_counted(
+def test_a_network_that_cannot_be_counted_is_saved_and_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = zoo.create_model("has8_resnet_b2_m2_d2_ste_bpd", num_classes=2)

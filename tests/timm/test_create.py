@@ -44,7 +44,7 @@ def test_pretrained_is_the_zoos_own_bit_for_bit(name: str) -> None:
 
 @pytest.mark.parametrize(("chans", "classes"), [(1, 5), (5, 0)])
 @pytest.mark.filterwarnings("ignore::zoo.errors.NewHeadWarning")
-def test_other_channels_and_classes_are_the_zoos_too_apart_from_the_new_head(chans: int, classes: int) -> None:
+def test_other_channels_and_classes_are_the_zoos_but_for_the_new_head(chans: int, classes: int) -> None:
     options: dict[str, Any] = {"pretrained": True, "in_chans": chans, "num_classes": classes}
     ours, theirs = zoo.create_model(B8, **options), timm.create_model(B8, **options)
     assert (theirs.num_classes, theirs.in_chans) == (classes, chans)
@@ -147,7 +147,7 @@ def test_a_pruned_network_ends_at_its_level_and_gets_a_new_head(name: str) -> No
 
 
 @pytest.mark.parametrize("name", [VGG, THEIRS])
-def test_a_reset_classifier_is_in_the_networks_mode_and_brings_pooling_back(name: str) -> None:
+def test_a_reset_classifier_keeps_the_mode_and_brings_pooling_back(name: str) -> None:
     model, x = timm.create_model(name).eval(), torch.rand(1, 3, 32, 32)
     model.pretrained_cfg["label_names"] = ["cat", "dog"]
     model.reset_classifier(model.num_classes)

@@ -71,7 +71,7 @@ def test_a_published_commit_is_recorded_and_every_other_line_stays(tmp_path: Pat
             record_publication(catalog, name, reference)
 
 
-def test_a_record_of_undivided_data_is_of_images_that_the_run_has_not_seen(tmp_path: Path) -> None:
+def test_a_record_of_undivided_data_is_of_images_not_trained_on(tmp_path: Path) -> None:
     photos = folder(tmp_path / "photos", {"cat": 10, "dog": 6})
     changes = {"epochs": 1, "batch_size": 8, "precision": "no"}
     result = train("ann_resnet_b1_m1_d1", photos, out=tmp_path / "run", changes=changes)

@@ -67,7 +67,7 @@ def test_spikes_alone_take_all_layers_of_their_control(analog: str, spiking: str
         assert torch.equal(state[key if key in state else key.replace(".analog.", ".spiking.")], value), key
 
 
-def test_the_record_names_the_control_and_comparison_takes_one_of_the_same_data(
+def test_the_record_names_the_control_and_a_comparison_takes_it(
     control: TrainingResult, data: DataSplits, tmp_path: Path
 ) -> None:
     result = train(HYBRID, data, changes=QUICK, out=tmp_path / "hybrid", control=control.reference)
@@ -82,7 +82,7 @@ def test_the_record_names_the_control_and_comparison_takes_one_of_the_same_data(
     assert (tuned.weight.control, tuned.weight.started_from) == ("", result.weight.name)
 
 
-def test_a_run_from_a_weight_has_a_name_of_its_own_and_tells_of_all_before(
+def test_a_run_from_a_weight_has_its_own_name_and_tells_of_all_before(
     control: TrainingResult, data: DataSplits, tmp_path: Path
 ) -> None:
     second = train(control.reference, data, changes=QUICK, out=tmp_path / "second")

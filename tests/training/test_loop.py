@@ -333,7 +333,7 @@ def test_a_lack_of_memory_says_how_a_step_takes_less(data: ImageSplit, tmp_path:
         run.run_epoch()
 
 
-def test_a_lack_of_memory_while_measuring_names_no_option_that_is_not_there(data: ImageSplit, tmp_path: Path) -> None:
+def test_a_lack_of_memory_while_measuring_names_options_that_are_there(data: ImageSplit, tmp_path: Path) -> None:
     run = training(data, tmp_path)
 
     def fail(*_: object) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.cli.commands import in_terminal
 from tests.data.made_data import packed
 from tests.training.made_runs import NAME, training
 from zoo.data import ImageSplit
@@ -100,13 +99,3 @@ def test_train_names_the_extra(tmp_path: Path) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.endswith(f"needs accelerate; install it with: {install_extra('train')}\n")
-
-
-@pytest.mark.slow
-def test_progress_is_a_live_line_in_a_terminal(tmp_path: Path) -> None:
-    arguments = ["--data", str(packed(tmp_path / "one.npz", 40)), "--out", str(tmp_path / "run"), "--epochs", "2"]
-    command = [sys.executable, "-m", "zoo", "train", NAME, *arguments, "--batch-size", "8", "--precision", "no"]
-    shown, _ = in_terminal(command, columns=80)
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
-    assert re.search(r"training .* [4-8]/8 ", text)
-    assert "epoch 2/2  loss" in text

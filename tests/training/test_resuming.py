@@ -242,7 +242,7 @@ def test_more_epochs_with_a_longer_warm_up_begin_the_schedule_again(photos: Path
     assert "started again" in resume(tmp_path / "run", changes={"epochs": 2}).weight.recipe
 
 
-def test_more_epochs_of_a_falling_rate_begin_it_again_and_the_record_says_so(photos: Path, tmp_path: Path) -> None:
+def test_more_epochs_of_a_falling_rate_begin_it_again_as_recorded(photos: Path, tmp_path: Path) -> None:
     changes = CHANGES | {"schedule": "cosine"}
     train(TINY, photos, changes=changes, out=tmp_path / "run", options=SIZE)
     with pytest.raises(TrainingStoppedError):

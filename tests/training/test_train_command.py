@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from tests.data.made_data import folder, packed
 from zoo.catalog.records import Preprocessing
 from zoo.cli import app
 from zoo.data.images import Transform
-from zoo.errors import DivergenceError
 from zoo.training import Evaluation, TrainingResult, load_data, train
 from zoo.training.figures import EpochRow
 from zoo.training.folder import default_tag
@@ -156,15 +154,6 @@ def test_a_run_whose_time_is_up_goes_on_by_its_folder_alone(photos: Path, tmp_pa
     assert json.loads(done.stdout)["sha256"] == json.loads(whole.stdout)["sha256"]
 
 
-def test_an_error_names_arguments_in_python_and_options_on_the_command_line(photos: Path, tmp_path: Path) -> None:
-    rate = {"learning_rate": 1e30, "epochs": 1, "batch_size": 8}
-    with pytest.raises(DivergenceError, match="`learning_rate`, `clip_norm=1`"):
-        train(TINY, photos, changes=rate, out=tmp_path / "python", observers=())
-    result = run("train", TINY, "--data", photos, "--out", tmp_path / "cli", *QUICK, "--learning-rate", "1e30")
-    assert "lower --learning-rate, --set clip_norm=1 or" in result.stderr
-    assert "`" not in result.stderr
-
-
 @pytest.mark.parametrize("arguments", [(), ("--resume",), ("--out", "run"), (NAME,)])
 def test_a_run_needs_a_name_and_data_or_a_folder(arguments: tuple[str, ...]) -> None:
     assert run("train", *arguments).exit_code == 2
@@ -207,14 +196,6 @@ def test_a_folder_that_is_no_place_for_a_run(photos: Path, tmp_path: Path) -> No
 def test_the_tag_is_the_datas_name(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos / "night")
     assert [default_tag(data) for data in (".", "..", photos, "cifar10")] == ["night", "photos", "photos", "cifar10"]
-
-
-def test_a_class_folder_of_another_encoding_is_named(tmp_path: Path) -> None:
-    few = folder(tmp_path / "few", {"night": 4, "noon": 4})
-    os.rename(os.fsencode(few / "noon"), os.fsencode(few) + b"/lat\xe9")
-    done = run("train", NAME, "--data", few, "--out", tmp_path / "run", *QUICK)
-    assert done.exit_code == 2
-    assert "udce9" in done.stderr
 
 
 def test_more_looks_at_validation_are_told_and_change_nothing(tmp_path: Path) -> None:

@@ -117,12 +117,6 @@ print(torch.hub.load({str(root)!r}, "list_models", "has8_resnet_b8_*", source="l
     assert done.stdout.split() == [str(expected), zoo.__version__, "has8_resnet_b8_m2_d4_ste_bpd"]
 
 
-def test_torch_hub_finds_create_model() -> None:
-    root = str(Path(__file__).parents[2])
-    model = torch.hub.load(root, "create_model", B8, source="local", verbose=False)
-    assert same(model, zoo.create_model(B8))
-
-
 def test_a_weight_does_not_advance_torchs_generator(tmp_path: Path) -> None:
     zoo.save(made(), tmp_path / "saved", image_size=8)
     before = torch.get_rng_state()
@@ -176,13 +170,3 @@ def test_new_folders_respect_the_umask(tmp_path: Path) -> None:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
     assert (modes["deep"], modes["saved"], modes["config.json"]) == (0o750, 0o750, 0o640)
-
-
-def test_a_long_path_is_an_error_of_the_zoo(tmp_path: Path) -> None:
-    long = "x" * 300
-    with pytest.raises(WeightError):
-        zoo.create_model(f"local-dir:{long}")
-    with pytest.raises(WeightError):
-        zoo.create_model(TINY, checkpoint_path=long)
-    with pytest.raises(SaveError):
-        zoo.save(made(), tmp_path / long)

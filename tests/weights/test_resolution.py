@@ -96,7 +96,7 @@ def test_a_reference_without_its_scheme_is_told_both(text: str) -> None:
         zoo.create_model(text)
 
 
-def test_a_component_of_another_distribution_than_the_stored_one_is_refused(tmp_path: Path) -> None:
+def test_a_component_of_another_package_than_the_stored_is_refused(tmp_path: Path) -> None:
     zoo.save(zoo.create_model(TINY, num_classes=2), tmp_path / "saved", image_size=8)
     config = tmp_path / "saved" / "config.json"
     config.write_text(config.read_text().replace('"has8-zoo": "', '"zoo-bright": "'))
