@@ -345,7 +345,7 @@ def crossover(**prices: float) -> float:
     return next(rate for rate in rates if excess(rate) > 0)
 
 
-def test_yans_crossover_is_5_7_percent_at_five_timesteps_and_moves_as_the_paper_says() -> None:
+def test_yans_crossover_is_5_7_percent_at_five_timesteps() -> None:
     assert crossover() == pytest.approx(0.057, abs=0.0005)
     assert crossover(weight=0.075) == pytest.approx(0.0539, abs=0.0005)
     assert crossover(weight=0.225) == pytest.approx(0.0608, abs=0.0008)

@@ -132,7 +132,7 @@ SMALL = "ann_vgg_b1_m1_d1"
 
 
 @pytest.mark.slow
-def test_the_same_network_gives_the_same_bytes_which_tell_nothing_of_the_machine(tmp_path: Path) -> None:
+def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
     model = zoo.create_model(SMALL, num_classes=3).train()
     files = [tmp_path / "one.onnx", tmp_path / "two.onnx"]
     for file in files:

@@ -78,7 +78,7 @@ def test_published_codings_bring_the_published_parts(
     _check_fit(converted)
 
 
-def test_the_zoos_own_coding_brings_its_own_parts_and_says_that_it_differs(
+def test_the_zoos_own_coding_brings_its_parts_and_says_so(
     resnet_checkpoint: dict[str, Tensor], vgg_checkpoint: dict[str, Tensor]
 ) -> None:
     resnet = Has8Converter(**OURS).convert(resnet_checkpoint)

@@ -97,7 +97,7 @@ def test_a_cache_that_cannot_be_written_is_told(registry: Path, tmp_path: Path) 
         read_package(put(registry, packed(FILES)), list(FILES), registry.as_uri(), tmp_path / "file" / "cache")
 
 
-def test_the_command_writes_nothing_where_the_runtime_is_not_the_pinned_one(
+def test_the_command_writes_nothing_if_the_runtime_is_not_pinned(
     registry: Path, served: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(registry, packed(FILES), RUNTIME.name, RUNTIME.version)

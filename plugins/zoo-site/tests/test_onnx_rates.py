@@ -55,7 +55,7 @@ def test_a_network_without_spikes_has_nothing_to_tell() -> None:
 
 
 @pytest.mark.slow
-def test_the_shipped_weight_tells_onnxruntime_the_rates_that_hooks_measure() -> None:
+def test_the_shipped_weight_gives_the_rates_that_hooks_measure() -> None:
     network, stored = network_to_export(HYBRID)
     assert stored is not None
     told = onnx_with_rates(network, stored, image_size=stored.preprocessing.size)

@@ -556,7 +556,7 @@ def test_neurons_of_step_with_other_thresholds_are_another_network(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_layouts_of_step_and_of_the_authors_are_not_taken_for_each_other(tmp_path: Path) -> None:
+def test_the_layouts_of_step_and_of_the_authors_are_told_apart(tmp_path: Path) -> None:
     for reader, state in (("spikformer", step_spikformer_state()), ("step", spikformer_state(4, 384, "linear"))):
         save_file(state, tmp_path / f"{reader}.safetensors")
         with pytest.raises(WeightError, match=r"norm1|threshold"):

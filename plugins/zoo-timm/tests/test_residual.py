@@ -128,7 +128,7 @@ def test_a_file_converts_to_the_same_logits(name: str, spec: str, suffix: str, t
         ("torchvision", "", "resnet18 IMAGENET1K_V1", ("not stated", "not stated", "class 0"), ("bilinear", 0.875)),
     ],
 )
-def test_named_weights_state_licence_labels_and_preparation_and_others_get_a_note(
+def test_named_weights_state_licence_labels_and_preparation(
     converter: str, weights: str, note: str, facts: tuple[str, ...], prepared: Any, checkpoint: Path, tmp_path: Path
 ) -> None:
     converted = convert(converter, checkpoint, tmp_path / "out", weights=weights)
@@ -211,7 +211,7 @@ def test_a_name_of_another_network_than_the_tensors_is_refused(checkpoint: Path,
         ("last.pth", "sew_resnet18", "zoo convert sew"),
     ],
 )
-def test_a_look_alike_is_refused_by_the_name_of_its_file_or_what_the_file_says(
+def test_a_look_alike_is_refused(
     converter: str, file: str, arch: str, said: str, resnet18: nn.Module, tmp_path: Path
 ) -> None:
     torch.save({"state_dict": resnet18.state_dict()} | ({"arch": arch} if arch else {}), tmp_path / file)
