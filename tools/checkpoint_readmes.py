@@ -1,0 +1,85 @@
+"""READMEs of the checkpoint packages, from their records: `python -m tools.checkpoint_readmes`.
+
+What stands between the marks of `ABOUT` is written by hand and kept.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from zoo.catalog.records import WeightRecord, read_catalog
+from zoo.files import replace_bytes
+
+ROOT = Path(__file__).parents[1]
+ABOUT = "<!-- about:start -->\n", "<!-- about:end -->\n"
+TEMPLATE = """# {package}
+
+{description} A plugin of [has8-zoo](../..): no Hub, no network.
+
+```bash
+pip install {packages}
+```
+
+```python
+import zoo
+
+model = zoo.create_model("{first}").eval()
+```
+
+| checkpoint | top-1, % | control's top-1, % | parameters, M | MB |
+| --- | ---: | ---: | ---: | ---: |
+{table}
+
+{about}- **Data.** {data}
+- **Figures.** One seed each. `zoo info NAME` shows all, `zoo compare NAME` the control and the energy.
+- **Training.** `python -m benchmarks.runs --data DIR --work WORK --only NAME.TAG`
+  ([runs.yaml](../../benchmarks/runs.yaml)).
+
+[All pretrained models](../../docs/reference/models.md) · [Do spikes pay?](../../docs/results/spikes.md) · {licence}
+"""
+
+
+def read_records(catalog: Path) -> list[WeightRecord]:
+    """All records of a catalog, the most accurate first."""
+    groups = read_catalog(catalog).weights.values()
+    return sorted((each for group in groups for each in group), key=lambda each: -each.metrics["top1"])
+
+
+def render(folder: Path, everything: dict[str, tuple[str, WeightRecord]]) -> str:
+    """The README of a package; `everything` has package and record of each checkpoint by its name."""
+    (catalog,) = folder.glob("*/registry.yaml")
+    records = read_records(catalog)
+    controls = {record.control for record in records if record.control in everything}
+    homes = {everything[control][0] for control in controls} - {folder.name, "has8-zoo"}
+    lines = []
+    for record in records:
+        beside = f"{everything[record.control][1].metrics['top1']:.2f}" if record.control in everything else "–"
+        figures = f"{record.figures.params / 1e6:.2f} | {record.size / 1e6:.1f}"
+        lines.append(f"| `{record.name}` | {record.metrics['top1']:.2f} | {beside} | {figures} |")
+    about = (folder / "README.md").read_text("utf-8").partition(ABOUT[0])[2].partition(ABOUT[1])[0]
+    return TEMPLATE.format(
+        package=folder.name,
+        description=tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]["description"],
+        packages=" ".join(f"./plugins/{name}" for name in (folder.name, *sorted(homes))),
+        first=records[0].name,
+        table="\n".join(lines),
+        about=f"{ABOUT[0]}{about}{ABOUT[1]}\n",
+        data=f"{records[0].dataset}: {records[0].dataset_note.replace('; both stored', '. Both are stored')}.",
+        licence=f"{records[0].license} licence",
+    )
+
+
+def main() -> None:
+    """Write the README of every package."""
+    folders = sorted(ROOT.glob("plugins/zoo-weights-*"))
+    catalogs = {"has8-zoo": ROOT / "registry.yaml"} | {
+        each.name: next(each.glob("*/registry.yaml")) for each in folders
+    }
+    everything = {record.name: (name, record) for name, file in catalogs.items() for record in read_records(file)}
+    for folder in folders:
+        replace_bytes(folder / "README.md", render(folder, everything).encode())
+
+
+if __name__ == "__main__":
+    main()
