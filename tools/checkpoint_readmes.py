@@ -19,12 +19,7 @@ TEMPLATE = """# {package}
 
 ```bash
 pip install {packages}
-```
-
-```python
-import zoo
-
-model = zoo.create_model("{first}").eval()
+zoo info {first}
 ```
 
 | checkpoint | top-1, % | control's top-1, % | parameters, M | MB |
@@ -32,11 +27,10 @@ model = zoo.create_model("{first}").eval()
 {table}
 
 {about}- **Data.** {data}
-- **Figures.** One seed each. `zoo info NAME` shows all, `zoo compare NAME` the control and the energy.
 - **Training.** `python -m benchmarks.runs --data DIR --work WORK --only NAME.TAG`
   ([runs.yaml](../../benchmarks/runs.yaml)).
 
-[All pretrained models](../../docs/reference/models.md) · [Do spikes pay?](../../docs/results/spikes.md) · {licence}
+One seed each. [All pretrained models](../../docs/reference/models.md) · {licence}
 """
 
 
