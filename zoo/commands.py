@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.cli.output import say as say
     from zoo.files import folder_beside as folder_beside
     from zoo.files import replace_bytes as replace_bytes
+    from zoo.files import replace_file as replace_file
     from zoo.models.factory import Places as Places
     from zoo.models.factory import describe_model as describe_model
     from zoo.models.factory import open_model as open_model
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from zoo.registry.components import Registry as Registry
     from zoo.registry.components import default_registry as default_registry
     from zoo.registry.installing import import_plugin as import_plugin
+    from zoo.registry.installing import missing_extra as missing_extra
     from zoo.weights.hub import LIBRARY as LIBRARY
     from zoo.weights.hub import Hub as Hub
     from zoo.weights.load import check_fit as check_fit
@@ -47,12 +49,12 @@ _NAMES = {
     "zoo.catalog.records": ("Conversion", "StoredWeight"),
     "zoo.cli.options": ("AnyModel", "ImageSize", "Json", "key_values", "model_reference"),
     "zoo.cli.output": ("counted", "print_rows", "say"),
-    "zoo.files": ("folder_beside", "replace_bytes"),
+    "zoo.files": ("folder_beside", "replace_bytes", "replace_file"),
     "zoo.models.factory": ("Places", "describe_model", "open_model"),
     "zoo.progress": ("progress",),
     "zoo.publishing.saving": ("NOT_STATED", "ModelFolder", "build_folder", "check_new_folder", "rebuild"),
     "zoo.registry.components": ("Registry", "default_registry"),
-    "zoo.registry.installing": ("import_plugin",),
+    "zoo.registry.installing": ("import_plugin", "missing_extra"),
     "zoo.weights.hub": ("LIBRARY", "Hub"),
     "zoo.weights.load": (
         "check_fit",

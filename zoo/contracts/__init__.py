@@ -8,7 +8,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from zoo.contracts.family import About, BuildRequest, Components, Family, GrammarFamily, PublishedWeights
+from zoo.contracts.family import (
+    DEFAULT_IMAGE_SIZE,
+    MAX_CLASSES,
+    MAX_IMAGE_SIZE,
+    WITHOUT_SPIKES,
+    About,
+    BuildRequest,
+    Components,
+    Family,
+    GrammarFamily,
+    PublishedWeights,
+)
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP, Price, Work
 
 if TYPE_CHECKING:
@@ -17,7 +28,7 @@ if TYPE_CHECKING:
     from zoo.contracts.converter import CheckpointFacts, Converted, Converter, HubFile, Stated
     from zoo.contracts.dataset import Dataset
     from zoo.contracts.decoder import Decoder
-    from zoo.contracts.encoder import BINARY_LSB_FIRST, Encoder
+    from zoo.contracts.encoder import BINARY_LSB_FIRST, CONSTANT, FRAMES, Encoder
     from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices, SynapticLayer
     from zoo.contracts.neuron import GRADED, RADIX, SIGNED, UNARY, Neuron, NeuronFactory
 
@@ -28,11 +39,17 @@ __all__ = [
     "API_VERSION",
     "BINARY_DIGITS",
     "BINARY_LSB_FIRST",
+    "CONSTANT",
+    "DEFAULT_IMAGE_SIZE",
+    "FRAMES",
     "GRADED",
+    "MAX_CLASSES",
+    "MAX_IMAGE_SIZE",
     "RADIX",
     "RANGE_STEP",
     "SIGNED",
     "UNARY",
+    "WITHOUT_SPIKES",
     "About",
     "Backbone",
     "BlockPlan",

@@ -16,8 +16,7 @@ from torchvision import datasets
 from torchvision.datasets.imagenet import load_meta_file
 
 from zoo.contracts import Dataset
-from zoo.data.datasets import ImageDataset, open_files, open_folder
-from zoo.data.images import display_name, reading, subfolders
+from zoo.data import ImageDataset, display_name, open_files, open_folder, reading, subfolders
 from zoo.errors import InputError
 
 ADVICE = "put its archive there, see https://docs.pytorch.org/vision/stable/datasets.html"

@@ -11,9 +11,7 @@ from typing import Any
 
 import datasets
 
-from zoo.data.datasets import ImageDataset, label_images, stamp_files
-from zoo.data.images import display_name, read_file, reading
-from zoo.data.splits import split_of
+from zoo.data import ImageDataset, display_name, label_images, read_file, reading, split_of, stamp_files
 from zoo.errors import InputError
 
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")

@@ -22,11 +22,9 @@ from spikingjelly.activation_based.op_counter import (
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
+from zoo.blocks import ScaledActivation, ScaledIdentity, only_definitions
 from zoo.contracts import EnergyModel, ImageClassifier, Neuron, Operations, Picojoules
-from zoo.cpu.functions import only_definitions
 from zoo.errors import CompositionError
-from zoo.families.thresholds import ScaledActivation
-from zoo.families.unit_spikes import ScaledIdentity
 
 _HOROWITZ = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm)"
 _PACKAGE = "spikingjelly's op_counter (2.0)"

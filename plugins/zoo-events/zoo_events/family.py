@@ -41,7 +41,7 @@ class I2EFamily(GrammarFamily):
         return frozenset({"timesteps"})
 
     def build(self, request: BuildRequest) -> ImageClassifier:
-        from zoo.encoders.frames import FramesEncoder
+        from zoo.blocks import FramesEncoder
         from zoo_events.msresnet import MembraneResNet
 
         blocks = BLOCKS[str(request.spec["network"])]

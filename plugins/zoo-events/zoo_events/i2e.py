@@ -16,10 +16,8 @@ from typing import cast
 import numpy as np
 from PIL import Image
 
-from zoo.contracts import Dataset
-from zoo.contracts.family import MAX_IMAGE_SIZE
-from zoo.data.datasets import RGB, ImageDataset
-from zoo.data.load import DataOptions, open_parts
+from zoo.contracts import MAX_IMAGE_SIZE, Dataset
+from zoo.data import RGB, DataOptions, ImageDataset, open_parts
 from zoo.errors import InputError, check_count
 from zoo_events.frames import Array
 

@@ -17,10 +17,17 @@ import torch
 from spikingjelly.activation_based import layer, surrogate
 from torch import Tensor, nn
 
-from zoo.blocks import ALPHA, PooledLinearHead, Whole, at_least_float32, spiking_conv, spiking_norm
+from zoo.blocks import (
+    ALPHA,
+    FramesEncoder,
+    NetworkOverTime,
+    PooledLinearHead,
+    Whole,
+    at_least_float32,
+    spiking_conv,
+    spiking_norm,
+)
 from zoo.contracts import FeatureInfo, Neuron
-from zoo.encoders.frames import FramesEncoder
-from zoo.families.over_time import NetworkOverTime
 from zoo.names import Spec
 
 STEM_WIDTH = 64

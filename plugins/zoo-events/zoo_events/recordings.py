@@ -14,11 +14,10 @@ from zipfile import BadZipFile
 import numpy as np
 from tonic.io import get_aer_events_from_file, make_structured_array, read_aedat_header_from_file, read_mnist_file
 
+from zoo.commands import replace_file
 from zoo.contracts import Dataset
-from zoo.data.datasets import WHOLE, ImageDataset, label_images, stamp_files
-from zoo.data.images import display_name, reading
+from zoo.data import WHOLE, ImageDataset, display_name, label_images, reading, stamp_files
 from zoo.errors import InputError, writing_to
-from zoo.files import replace_file
 from zoo_events.frames import Array, to_frames
 
 FRAMES = 10

@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image
 
 from zoo.contracts import Dataset
-from zoo.data.datasets import RGB, ImageDataset
-from zoo.data.load import DataOptions, open_parts
+from zoo.data import RGB, DataOptions, ImageDataset, open_parts
 from zoo.errors import InputError
 from zoo_events.frames import Array
 

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from zoo.cli.options import AnyModel, ImageSize, Json, model_reference
-from zoo.cli.output import counted, say
-from zoo.contracts.family import DEFAULT_IMAGE_SIZE
+from zoo.commands import AnyModel, ImageSize, Json, counted, import_plugin, model_reference, progress, say
+from zoo.contracts import DEFAULT_IMAGE_SIZE
 from zoo.errors import InputError, check_target
-from zoo.progress import progress
-from zoo.registry.installing import import_plugin
 
 if TYPE_CHECKING:
-    from zoo.catalog.records import StoredWeight
-    from zoo.contracts.classifier import ImageClassifier
+    from zoo.commands import StoredWeight
+    from zoo.contracts import ImageClassifier
     from zoo_export.onnx_file import Exported
     from zoo_export.quantize import Quantized
 

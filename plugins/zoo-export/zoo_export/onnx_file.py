@@ -17,13 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
-from zoo.catalog.records import StoredWeight
-from zoo.contracts.classifier import ImageClassifier
+from zoo.commands import LIBRARY, Places, StoredWeight, open_model, replace_bytes, stated_preprocessing
+from zoo.contracts import ImageClassifier
 from zoo.errors import InputError, ModelNameError, check_target, writing_to
-from zoo.files import replace_bytes
-from zoo.models.factory import Places, open_model
-from zoo.weights.hub import LIBRARY
-from zoo.weights.load import stated_preprocessing
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -15,10 +15,9 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from zoo.catalog.records import StoredWeight
+from zoo.commands import StoredWeight, replace_bytes
 from zoo.data import DataSplits, ImageSplit
 from zoo.errors import InputError, writing_to
-from zoo.files import replace_bytes
 from zoo_export.onnx_file import INPUT
 
 QUANTISED = ("Conv", "Gemm", "MatMul")

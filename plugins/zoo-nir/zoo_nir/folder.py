@@ -24,14 +24,11 @@ from spikingjelly.activation_based.nir_exchange import import_from_nir
 from torch import Tensor, nn
 from zoo_export.onnx_file import describe_network, example_images
 
-from zoo.catalog.records import StoredWeight
-from zoo.cli.output import print_rows, say
-from zoo.contracts.classifier import ImageClassifier
-from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
-from zoo.data.images import display_name
+from zoo.blocks import EncodedOnceNetwork
+from zoo.commands import StoredWeight, folder_beside, print_rows, say
+from zoo.contracts import CONSTANT, FRAMES, Encoder, ImageClassifier
+from zoo.data import display_name
 from zoo.errors import InputError, shorten, suggest, writing_to
-from zoo.families.encoded_once import EncodedOnceNetwork
-from zoo.files import folder_beside
 from zoo_nir.graph import block_graph
 from zoo_nir.network import network_graph
 

@@ -17,10 +17,8 @@ from spikingjelly.activation_based.nir_exchange import export_to_nir
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from zoo.backbones.layers import SpikingAvgPool2d
-from zoo.cpu.conv import SpikingConv2d
+from zoo.blocks import IFNeuron, LIFNeuron, ParametricLIFNeuron, SpikingAvgPool2d, SpikingConv2d
 from zoo.errors import InputError
-from zoo.neurons.nodes import IFNeuron, LIFNeuron, ParametricLIFNeuron
 
 _LAYERS = (
     *(nn.Linear, layer.Linear, nn.Conv1d, layer.Conv1d, nn.Conv2d, layer.Conv2d),

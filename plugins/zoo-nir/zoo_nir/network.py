@@ -20,12 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.layers import PooledLinearHead
-from zoo.backbones.resnet import Residual
+from zoo.blocks import (
+    EncodedOnceNetwork,
+    IFNeuron,
+    LIFNeuron,
+    ParametricLIFNeuron,
+    PooledLinearHead,
+    Residual,
+    SpikingActivation,
+)
 from zoo.errors import InputError
-from zoo.families.encoded_once import EncodedOnceNetwork
-from zoo.families.thresholds import SpikingActivation
-from zoo.neurons.nodes import IFNeuron, LIFNeuron, ParametricLIFNeuron
 
 NO_LEAK = 2.0**30
 """Time constant, in timesteps, of a neuron that does not leak."""

@@ -12,8 +12,7 @@ from typing import final
 
 import torch
 from torch import Tensor
-
-from zoo.blocks import norm_shapes
+from zoo_convert import norm_shapes
 
 _NORM = ("weight", "bias", "running_mean", "running_var")
 _COUNTER = "num_batches_tracked"

@@ -10,10 +10,9 @@ import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-from zoo.contracts import FeatureInfo, ImageClassifier
-from zoo.contracts.family import MAX_CLASSES
+from zoo.blocks import fuse_network
+from zoo.contracts import MAX_CLASSES, FeatureInfo, ImageClassifier
 from zoo.errors import CompositionError, InputError, check_count
-from zoo.families.fusion import fuse_network
 from zoo.names import Spec
 
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
-from zoo.contracts import CheckpointFacts, HubFile
-from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, Family, PublishedWeights
+from zoo.commands import missing_extra
+from zoo.contracts import WITHOUT_SPIKES, About, BuildRequest, CheckpointFacts, Family, HubFile, PublishedWeights
 from zoo.errors import ModelNameError, UnknownComponentError, shorten, suggest
 from zoo.names import ComponentNames, Value
-from zoo.registry.installing import missing_extra
 
 if TYPE_CHECKING:
     from zoo.contracts import ImageClassifier
