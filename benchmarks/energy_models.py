@@ -29,7 +29,8 @@ from benchmarks.common.reporting import (
     write_result,
 )
 from benchmarks.common.validation import read_images
-from zoo.catalog.records import WeightRecord, default_catalog, in_digits
+from zoo.catalog.files import default_catalog
+from zoo.catalog.records import WeightRecord, in_digits
 from zoo.errors import InputError
 from zoo.profiling import Profile, profile
 from zoo.profiling.energy import describe_model, energy_models

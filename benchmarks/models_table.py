@@ -16,7 +16,7 @@ import typer
 import zoo
 from benchmarks.common.paper import PAPER, paper_top1, read_tables
 from benchmarks.common.reporting import RESULTS, ROOT, Out, as_code, markdown_table, write_beside, write_result
-from zoo.catalog.records import default_catalog, read_catalog
+from zoo.catalog.files import default_catalog, read_catalog
 from zoo.errors import ZooError
 from zoo.names import Spec
 from zoo.profiling import count_cost

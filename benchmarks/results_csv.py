@@ -15,7 +15,9 @@ from typing import Any
 import typer
 
 from benchmarks.common.reporting import RESULTS, ROOT, Out, write_beside
-from zoo.catalog.records import WeightRecord, read_catalog
+from zoo.catalog.controls import twin_in_words
+from zoo.catalog.files import read_catalog
+from zoo.catalog.records import WeightRecord
 
 FILE = "results.csv"
 COLUMNS = (
@@ -96,7 +98,7 @@ def row_of(record: WeightRecord, distribution: str) -> dict[str, Any]:
         **_bounds("energy_ratio", () if bounds is None else bounds.ratios),
         **_bounds("even_energy_ratio", () if bounds is None else bounds.even_ratios.values()),
         "control": record.control or None,
-        "twin": record.twin or None,
+        "twin": twin_in_words(record) or None,
         **_bounds("twin_energy_ratio", () if bounds is None else bounds.twin_ratios.values()),
         "additions_per_mac": bounds and bounds.additions_per_mac,
         "steps": bounds and bounds.steps,

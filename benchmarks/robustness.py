@@ -30,7 +30,8 @@ from torchvision.transforms.v2 import functional as alter
 from benchmarks.common.reporting import RESULTS, Out, as_code, markdown_table, print_table, write_beside, write_result
 from tools.put_block import put_block
 from zoo.catalog.controls import find_control
-from zoo.catalog.records import WeightRecord, default_catalog, read_file
+from zoo.catalog.files import default_catalog, read_file
+from zoo.catalog.records import WeightRecord
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit, load_data
 from zoo.data.images import Transform

@@ -26,7 +26,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from benchmarks.common.reporting import print_table
-from zoo.catalog.records import read_file
+from zoo.catalog.files import read_file
 from zoo.errors import InputError, TrainingStoppedError, ZooError
 from zoo.files import folder_beside, replace_files
 from zoo.training import DataOptions, train

@@ -22,7 +22,8 @@ from torch import Tensor
 import zoo
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from benchmarks.common.validation import read_images
-from zoo.catalog.records import default_catalog, in_digits
+from zoo.catalog.files import default_catalog
+from zoo.catalog.records import in_digits
 from zoo.data import DataOptions, DataSplits, load_data
 from zoo.errors import InputError
 from zoo.profiling import profile

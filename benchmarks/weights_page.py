@@ -19,7 +19,8 @@ import typer
 from benchmarks.common.reporting import PICTURES, RESULTS, ROOT, as_code, markdown_table, svg_of, write_beside
 from benchmarks.models_table import replace_between
 from benchmarks.results_csv import catalogs, rows
-from zoo.catalog.records import WeightRecord, read_catalog
+from zoo.catalog.files import read_catalog
+from zoo.catalog.records import WeightRecord
 from zoo.inference.show import COLOURS
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from safetensors.torch import load
 
 import zoo
 from tests.hub.hub_weights import TINY, tiny
-from zoo.catalog.records import Catalog, CatalogFile, WeightRecord
+from zoo.catalog.files import Catalog, CatalogFile
+from zoo.catalog.records import WeightRecord
 from zoo.errors import (
     CompositionError,
     MissingPluginError,

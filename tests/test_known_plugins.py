@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.catalog.records import Catalog, read_file
+from zoo.catalog.files import Catalog, read_file
 from zoo.errors import MissingPluginError, ModelNameError, UnknownComponentError
 from zoo.registry.components import GROUPS, default_registry, parse_name
 from zoo.registry.installing import install_plugin, is_installed, known_plugins, missing_weight, unknown_component

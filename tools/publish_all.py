@@ -18,7 +18,8 @@ import typer
 
 from tools.put_block import put_record
 from tools.record_publication import put_reference
-from zoo.catalog.records import Catalog, WeightRecord, read_file
+from zoo.catalog.files import Catalog, read_file
+from zoo.catalog.records import WeightRecord
 from zoo.errors import HubError, InputError
 from zoo.files import replace_bytes
 from zoo.names import HubRepository, check_repository
@@ -50,9 +51,13 @@ def list_weights(root: Path) -> list[tuple[Path, WeightRecord]]:
 
 
 def _read_weights(root: Path) -> Iterator[tuple[Path, WeightRecord]]:
-    for file in (root / CATALOG_FILE, *sorted(root.glob(f"plugins/zoo-weights-*/*/{CATALOG_FILE}"))):
-        for record in read_file(file).weights:
-            if not isinstance(record.location, HubRepository):
+    files = (root / CATALOG_FILE, *sorted(root.glob(f"plugins/zoo-weights-*/*/{CATALOG_FILE}")))
+    contents = {file: read_file(file) for file in files}
+    catalog = Catalog((content, str(file)) for file, content in contents.items())
+    for file, content in contents.items():
+        for listed in content.weights:
+            record = listed if listed.source else catalog.named(listed.name)
+            if record and not isinstance(record.location, HubRepository):
                 yield file, record
 
 

@@ -16,7 +16,8 @@ import typer
 
 from tools.put_block import put_block
 from zoo.catalog.controls import control_name
-from zoo.catalog.records import EnergyRange, WeightRecord, read_file
+from zoo.catalog.files import read_file
+from zoo.catalog.records import EnergyRange, WeightRecord
 from zoo.data import ImageSplit, load_split
 from zoo.data.images import Transform
 from zoo.errors import InputError

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from tools.put_block import put_block
-from zoo.catalog.records import WeightRecord, read_file
+from zoo.catalog.files import read_file
+from zoo.catalog.records import WeightRecord
 from zoo.errors import InputError
 from zoo.files import replace_bytes
 

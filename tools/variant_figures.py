@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 import zoo
-from zoo.catalog.records import catalog_path, read_catalog
+from zoo.catalog.files import catalog_path, read_catalog
 from zoo.files import replace_bytes
 from zoo.profiling import count_cost
 

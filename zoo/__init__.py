@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo import contracts as contracts
     from zoo import errors as errors
-    from zoo.catalog.listing import list_models as list_models
+    from zoo.catalog.queries import list_models as list_models
     from zoo.cpu.memory import keep_freed_memory as keep_freed_memory
     from zoo.inference.predict import predict as predict
     from zoo.inference.predict import transform as transform
@@ -34,7 +34,7 @@ _HOMES = {
     "errors": "zoo.errors",
     "keep_freed_memory": "zoo.cpu.memory",
     "list_components": "zoo.registry.components",
-    "list_models": "zoo.catalog.listing",
+    "list_models": "zoo.catalog.queries",
     "model_info": "zoo.models.describe",
     "parse_name": "zoo.registry.components",
     "predict": "zoo.inference.predict",

@@ -17,7 +17,7 @@ from benchmarks import attacks, models_table, robustness, weights_page
 from benchmarks.accuracy import table as accuracy_table
 from benchmarks.common import reporting
 from benchmarks.results_csv import as_csv
-from zoo.catalog.records import catalog_path, default_catalog, read_file
+from zoo.catalog.files import catalog_path, default_catalog, read_file
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"

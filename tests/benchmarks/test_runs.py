@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import zoo
 from benchmarks import runs
 from tests.data.made_data import packed
-from zoo.catalog.records import read_file
+from zoo.catalog.files import read_file
 from zoo.registry.components import Component, Registry, default_registry, parse_name
 from zoo.training import load_recipe
 

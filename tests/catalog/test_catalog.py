@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
@@ -9,12 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from pydantic import ValidationError
 
 import zoo
-from zoo.catalog.records import Catalog, CatalogFile, catalog_path, default_catalog, expand_names, read_catalog
-from zoo.errors import CatalogError, ModelNameError
+from tests.plugins.installed import put, run_python
+from zoo.catalog.files import (
+    Catalog,
+    CatalogFile,
+    catalog_path,
+    default_catalog,
+    expand_names,
+    read_catalog,
+    read_file,
+    read_names,
+)
+from zoo.errors import CatalogError, ModelNameError, ZooWarning
+from zoo.profiling import twin_of
+from zoo.publishing.publish import assemble
+from zoo.weights.load import read_folder
 
 OURS = catalog_path()
 PARSED: dict[str, Any] = yaml.safe_load(OURS.read_bytes())
@@ -29,17 +44,17 @@ BAD: dict[str, str | bytes] = {
     "no-name": START + "  - names: 'BAD NAME'",
     "product": START + f"  - names: '{'{1,2}' * 40}'",
     "latin": b"version: 1 # \xe9\n",
-    "million": START + f"  - [{'1,' * 1_000_000}]",
+    "million": START + f"  - [{'1,' * 100_000}]",
     "aliases": "version: 1\nvariants: [&a {names: has8_resnet_b2_m1_d1_ste_bpd}" + ", *a" * 100_000 + "]",
     "alias": "version: 1\nvariants: [&a {names: has8_resnet_b2_m1_d1_ste_bpd}, *a]",
     "laughs": "a: &a [1, 1]\n"
     + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
     "deep": START + "[" * 100_000,
     "levels": START + "  - " + "[" * 60 + "]" * 60,
-    "names": START + "  - names: 'has8_resnet_b{1..1000}_m1_d1_ste_bpd'\n" * 1000,
-    "large": START + "# " + "x" * (9 << 20),
+    "number": "version: 0x" + "f" * 4000,
+    "large": START + "# " + "x" * (65 << 20),
 }
-CAUSES = {"million": "entries", "alias": "alias", "levels": "levels", "names": "names", "large": "bytes"}
+CAUSES = {"alias": "alias", "levels": "levels", "large": "bytes", "number": "version"}
 """What the error of some names: the limit, and not what reading on would have found."""
 
 
@@ -48,12 +63,13 @@ CAUSES = {"million": "entries", "alias": "alias", "levels": "levels", "names": "
 def test_a_bad_file_is_one_line_of_a_catalog_error(tmp_path: Path, name: str) -> None:
     file, text = tmp_path / "registry.yaml", BAD[name]
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(CatalogError) as caught:
-        read_catalog(file)
-    assert str(caught.value).startswith(str(file))
-    assert CAUSES.get(name, "") in str(caught.value)
-    assert len(str(caught.value)) < 1000
-    assert "\n" not in str(caught.value)
+    for read in (read_catalog, read_names):
+        with pytest.raises(CatalogError) as caught:
+            read(file)
+        assert str(caught.value).startswith(str(file))
+        assert CAUSES.get(name, "") in str(caught.value)
+        assert len(str(caught.value)) < 1000
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
@@ -105,6 +121,113 @@ def test_a_record_that_contradicts_the_schema_is_refused(change: dict[str, objec
         change = {"spec": record["spec"] | change}
     with pytest.raises(ValidationError):
         CatalogFile.model_validate({"version": 1, "weights": [record | change]})
+
+
+def install(site: Path, count: int, change: str = "") -> None:
+    """Install packages that list ten weights each, copies of the zoo's first one."""
+    for package in range(count):
+        records = [copy.deepcopy(PARSED["weights"][0]) | {"tag": f"t{package}x{number}"} for number in range(10)]
+        text = yaml.safe_dump({"version": 1, "weights": records}, sort_keys=False).replace("top1:", f"top1: {change}")
+        name = f"zoo_many{package}"
+        put(site, name, f"[zoo.catalogs]\nmany{package} = {name}\n", {f"{name}/registry.yaml": text})
+
+
+def test_a_record_is_validated_when_it_is_asked_for(tmp_path: Path) -> None:
+    install(tmp_path, 2)
+    code = """
+import zoo
+from zoo.catalog import files
+read = []
+files._read_record, whole = lambda text, path: read.append(path) or whole(text, path), files._read_record
+name = "has8_resnet_b8_m2_d4_ste_bpd"
+zoo.create_model(name + ".t1x7")
+assert len(read) == 1, read
+assert len(zoo.list_models(name, pretrained=True)) >= 21
+"""
+    done = run_python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_malformed_record_hides_itself_alone(tmp_path: Path) -> None:
+    install(tmp_path, 1, "many #")
+    code = """
+import warnings, zoo
+name = "has8_resnet_b8_m2_d4_ste_bpd"
+zoo.create_model(name + ".cifar10")
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    assert name + ".cifar10" in zoo.list_models(pretrained=True, sort="top1")
+    try:
+        zoo.create_model(name + ".t0x3")
+    except zoo.errors.ModelNameError:
+        assert any("t0x3" in str(each.message) for each in caught)
+    else:
+        raise SystemExit("a malformed record was taken")
+"""
+    done = run_python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert run_python(["-m", "zoo", "plugins"], tmp_path).returncode == 1
+
+
+def test_names_are_found_in_every_style_of_yaml(tmp_path: Path) -> None:
+    records = PARSED["weights"][:3]
+    texts = [yaml.safe_dump({"version": 1, "weights": records}, sort_keys=order) for order in (False, True)]
+    texts += [
+        yaml.safe_dump({"weights": records, "version": 1}, default_flow_style=flow, indent=4) for flow in (False, True)
+    ]
+    texts += [OURS.read_text(), texts[0].replace("weights:\n", "weights: # a list\n\n# of weights\n")]
+    for text in texts:
+        (tmp_path / "registry.yaml").write_text(text)
+        found, whole = (read(tmp_path / "registry.yaml") for read in (read_names, read_file))
+        assert [entry.record for entry in found.entries] == list(whole.weights)
+        assert [entry.name for entry in found.entries] == [record.name for record in whole.weights]
+        assert found.variants == whole.variants
+
+
+# Tensors of another record --------------------------------------------------------------------------------------------
+
+WAITING = {"v_reset": None, "v_init": 0.5, "waits": True}
+
+
+def shared(tmp_path: Path) -> Catalog:
+    """A catalog of an integer network and of the spiking one that reads its file."""
+    spikes = zoo.create_model("sew_vgg_b1_m1_d1_direct", num_classes=2, timesteps=3, neuron_options=WAITING)
+    twin = twin_of(spikes)
+    assert twin is not None
+    zoo.save(twin, tmp_path / "twin", tag="levels", image_size=8)
+    zoo.save(spikes, tmp_path / "spikes", tag="waits", image_size=8, license="MIT")
+    (tmp_path / "shared.safetensors").write_bytes((tmp_path / "twin" / "model.safetensors").read_bytes())
+    own, other = (read_folder(tmp_path / name).model_dump(mode="json") for name in ("twin", "spikes"))
+    other |= {"sha256": own["sha256"], "size": own["size"], "tensors_of": "ann_vgg_b1_m1_d1.levels"}
+    own["source"] = "package:sharedweights/shared.safetensors"
+    text = yaml.safe_dump({"version": 1, "weights": [other, own]}, sort_keys=False)
+    put(tmp_path, "zoo-shared", "[zoo.catalogs]\nshared = sharedweights\n", {"sharedweights/registry.yaml": text})
+    (tmp_path / "shared.safetensors").rename(tmp_path / "sharedweights" / "shared.safetensors")
+    return Catalog([(read_names(tmp_path / "sharedweights" / "registry.yaml"), "zoo-shared")])
+
+
+def test_a_record_reads_the_file_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = shared(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spikes, integers = (
+        zoo.create_model(name, catalog=catalog).eval()
+        for name in ("sew_vgg_b1_m1_d1_direct.waits", "ann_vgg_b1_m1_d1.levels")
+    )
+    image = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(spikes(image), integers(image))
+    record = catalog.named("sew_vgg_b1_m1_d1_direct.waits")
+    assert record is not None
+    assemble(record, record.location, "local-dir:.", catalog=catalog).write(tmp_path / "published")
+    again = zoo.create_model(f"local-dir:{tmp_path / 'published'}").eval()
+    assert torch.equal(again(image), spikes(image))
+
+
+def test_a_record_whose_tensors_no_catalog_lists_is_left_out(tmp_path: Path) -> None:
+    catalog = shared(tmp_path)
+    (record,) = catalog.weights["sew_vgg_b1_m1_d1_direct"]
+    alone = record.model_copy(update={"source": "", "tensors_of": "ann_vgg_b1_m1_d1.other"})
+    with pytest.warns(ZooWarning, match=r"ann_vgg_b1_m1_d1\.other"):
+        assert Catalog([(CatalogFile(version=1, weights=(alone,)), "x")]).named(record.name) is None
 
 
 # Queries --------------------------------------------------------------------------------------------------------------

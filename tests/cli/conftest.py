@@ -13,7 +13,7 @@ import yaml
 
 import zoo
 from tests.cli.commands import LABELS, TINY
-from zoo.catalog import records as catalog
+from zoo.catalog import files as catalog
 from zoo.publishing.saving import ModelFolder, folder_of
 from zoo.weights.load import write_config
 

@@ -14,7 +14,7 @@ import pytest
 
 import zoo
 from tests.cli.commands import TINY, in_terminal, objects, run
-from zoo.catalog import records as catalog
+from zoo.catalog import files as catalog
 from zoo.cli import app
 from zoo.registry.components import default_registry
 

@@ -11,7 +11,7 @@ from PIL import Image
 import zoo
 from tests.cli.commands import LABELS, objects, run
 from tools.variant_figures import COLUMNS, count_variant
-from zoo.catalog.listing import variant_figures
+from zoo.catalog.queries import variant_figures
 
 PAIR = ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10")
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import zoo
 from tests.hub.hub_weights import changed_config, tiny, tiny_files
-from zoo.catalog import records as catalog
+from zoo.catalog import files as catalog
 from zoo.cli import app
 from zoo.errors import printable
 

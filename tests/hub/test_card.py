@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from tests.hub.hub_weights import TINY, tiny, tiny_folder
 from zoo.catalog.controls import find_control
-from zoo.catalog.records import Catalog, CatalogFile, StoredWeight, WeightRecord, default_catalog
+from zoo.catalog.files import Catalog, CatalogFile, default_catalog
+from zoo.catalog.records import StoredWeight, WeightRecord
 from zoo.cli import app
 from zoo.publishing.card import metadata, write_card
 from zoo.publishing.publish import add_card

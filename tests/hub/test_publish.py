@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 import zoo
 from tests.hub.hub_weights import LABELS, TINY, tiny, tiny_folder
 from tests.hub.loopback import LoopbackHub
-from zoo.catalog.records import StoredWeight, catalog_path
+from zoo.catalog.files import catalog_path
+from zoo.catalog.records import StoredWeight
 from zoo.cli import app
 from zoo.errors import HubError, SaveError, WeightError
 from zoo.names import HubRepository, LocalFolder

@@ -17,7 +17,7 @@ from huggingface_hub import constants, hf_hub_download, scan_cache_dir, snapshot
 import zoo
 from tests.hub.hub_weights import LABELS, TINY, changed_config, files_below, in_process, tiny, tiny_files
 from tests.hub.loopback import Commit, LoopbackHub, Repository, black_hole
-from zoo.catalog.records import read_catalog
+from zoo.catalog.files import read_catalog
 from zoo.contracts import ImageClassifier
 from zoo.errors import HubError, MissingPluginError, UnpinnedWarning, WeightError
 from zoo.weights.hub import Hub

@@ -17,7 +17,7 @@ from timm.models._hub import load_model_config_from_path
 import zoo
 from tests.hub.hub_weights import LABELS, SIZE, TINY, tiny_folder
 from tests.hub.loopback import LoopbackHub
-from zoo.catalog.records import catalog_path, default_catalog
+from zoo.catalog.files import catalog_path, default_catalog
 
 NAME = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 REPO = "alice/b8"

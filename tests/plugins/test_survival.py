@@ -13,7 +13,7 @@ import yaml
 
 import zoo
 from tests.plugins.installed import WORKS, put, run_python
-from zoo.catalog.records import catalog_path
+from zoo.catalog.files import catalog_path
 from zoo.registry.components import GROUPS
 
 MODULES = {

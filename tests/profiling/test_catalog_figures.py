@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.catalog.records import WeightRecord, default_catalog
+from zoo.catalog.files import default_catalog
+from zoo.catalog.records import WeightRecord
 from zoo.profiling import count_cost
 
 RECORDS = [record for records in default_catalog().weights.values() for record in records]

@@ -13,7 +13,7 @@ from timm.models import get_pretrained_cfg
 
 import zoo
 import zoo.timm
-from zoo.catalog.records import default_catalog
+from zoo.catalog.files import default_catalog
 from zoo.errors import ComponentError, ModelNameError, UnknownComponentError
 from zoo.registry.installing import install_extra
 from zoo.timm import has8_zoo

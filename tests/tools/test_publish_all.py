@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import zoo
 from tests.hub.loopback import LoopbackHub
 from tools.publish_all import list_weights, main
-from zoo.catalog.records import read_catalog, read_file
+from zoo.catalog.files import read_catalog, read_file
 
 ROOT = Path(__file__).parents[2]
 OWN = "ann_resnet_b8_m2_d4.cifar10"

@@ -13,7 +13,8 @@ from tests.data.made_data import folder
 from tools.record_energy import measure_range, put_range
 from tools.record_publication import main as record_publication
 from tools.record_run import record_run
-from zoo.catalog.records import EnergyRange, catalog_path, default_catalog, read_file
+from zoo.catalog.files import catalog_path, default_catalog, read_file
+from zoo.catalog.records import EnergyRange
 from zoo.data import load_split
 from zoo.errors import InputError
 from zoo.training import train

@@ -14,7 +14,8 @@ import zoo
 from tests.data.made_data import folder
 from tests.hub.hub_weights import LABELS, SIZE, TINY, files_below, tiny, tiny_files
 from tests.hub.loopback import LoopbackHub
-from zoo.catalog.records import Catalog, CatalogFile, WeightRecord
+from zoo.catalog.files import Catalog, CatalogFile
+from zoo.catalog.records import WeightRecord
 from zoo.errors import HubError, MissingPluginError
 from zoo.inference.show import network_to_show
 from zoo.training import measure_weight

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from zoo.catalog.records import Catalog, StoredWeight, WeightRecord, default_catalog
+from zoo.catalog.files import Catalog, default_catalog
+from zoo.catalog.records import StoredWeight, WeightRecord
 from zoo.names import Spec
 from zoo.registry.components import Registry, default_registry, parse_stored
 
@@ -39,3 +40,10 @@ def find_control(
         if record.name == wanted and _prepared_alike(record) == _prepared_alike(weight):
             return record
     return None
+
+
+def twin_in_words(weight: StoredWeight, registry: Registry | None = None) -> str:
+    """Name the network without spikes that gives a weight's answers by its tensors, with its option; '' for none."""
+    spec = stored_spec(weight, registry)
+    name = (registry or default_registry()).load("family", spec.family)().twin(spec)
+    return f"{name} (levels={weight.figures.timesteps})" if name else ""

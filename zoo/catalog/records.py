@@ -1,17 +1,11 @@
-"""registry.yaml of all installed distributions (group `zoo.catalogs`): its schema, and the weights. Loads no torch."""
+"""Records of trained weights: the schema of a registry.yaml and of the part `zoo` of a config.json. Loads no torch."""
 
 from __future__ import annotations
 
-import functools
 import re
-import warnings
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, final
 
-import bracex
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -24,19 +18,12 @@ from pydantic import (
 )
 
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, MAX_IMAGE_SIZE
-from zoo.errors import CatalogError, ComponentError, ModelNameError, ZooWarning, check_count, shorten, suggest
-from zoo.names import TAG, HubRepository, PackageFile, Source, Spec, check_characters, parse_source, plain_name
-from zoo.registry.components import CATALOG_FILE, OURS, default_registry
-from zoo.registry.installing import missing_weight
-
-# Schema ---------------------------------------------------------------------------------------------------------------
+from zoo.errors import check_count, shorten
+from zoo.names import TAG, HubRepository, Source, Spec, parse_source
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Distribution = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=200)]
 Percent = Annotated[float, Field(ge=0, le=100)]
-
-MAX_BYTES, MAX_ENTRIES, MAX_DEPTH, MAX_NAMES = 8 << 20, 200_000, 50, 20_000
-"""Limits of a registry.yaml: bytes, values, levels of nesting, and variants. The zoo's own has 12 KB and 830 values."""
 
 TOP_K = re.compile(r"top(\d+)")  # metrics that are shares of images, in percent
 
@@ -195,6 +182,8 @@ class StoredWeight(Record):
         energy_range: energy under several published models.
         converted: the file that it was converted from.
         components: kind → distribution of each component that is not has8-zoo's.
+        tensors_of: the weight, `variant.tag`, whose file this network reads in another code; a key that it has in its
+            other branch is taken from there.
     """
 
     variant: str
@@ -218,6 +207,7 @@ class StoredWeight(Record):
     spec: dict[str, Any]
     providers: dict[Distribution, str] = Field(description="distribution → version it was trained with")
     components: dict[str, Distribution] = Field(default_factory=dict)
+    tensors_of: str = ""
     figures: Figures
     activity: Activity | None = None
     spike_rate: float | None = Field(default=None, ge=0, description="in the last step of training")
@@ -272,15 +262,6 @@ class StoredWeight(Record):
         parts += [f"calibration error {self.calibration_error:.1f} %"] if self.calibration_error is not None else []
         return f"of {self.robustness_images:,} validation images " + "; ".join(parts)
 
-    @property
-    def twin(self) -> str:
-        """Network without spikes that gives the same answers by the same tensors, with its option; '' for none."""
-        read = Spec(
-            self.spec["family"], tuple(self.spec["fields"].items()), self.variant
-        )  # its parts may be missing here
-        name = default_registry().load("family", read.family)().twin(self.spec_of(read))
-        return f"{name} (levels={self.figures.timesteps})" if name else ""
-
     def spec_of(self, spec: Spec) -> Spec:
         """Return `spec` with this weight's tag and options."""
         return spec.tagged(self.tag).with_options(self.spec.get("options", {}))
@@ -291,17 +272,20 @@ class WeightRecord(StoredWeight):
     """One weight of a catalog, with its source.
 
     Attributes:
-        source: `package:module/file.safetensors` or `hf-hub:org/name`.
+        source: `package:module/file.safetensors` or `hf-hub:org/name`; with `tensors_of` it may be left out, and the
+            catalog takes that weight's.
         revision: of a source on the Hub.
         published: the same bytes on the Hub, as `hf-hub:org/name@revision`; see tools/record_publication.py.
     """
 
-    source: str
+    source: str = ""
     revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
     published: str | None = Field(default=None, pattern=r"^hf-hub:[^@]+@[0-9a-f]{40}$")
 
     @model_validator(mode="after")
     def _source_is_safe(self) -> WeightRecord:
+        if self.tensors_of and not self.source:
+            return self
         located = parse_source(self.source)
         if isinstance(located, HubRepository) and (self.revision is None or located.revision is not None):
             raise ValueError("a source on the Hub is hf-hub:org/name, with its 40-hex commit as `revision`")
@@ -309,7 +293,7 @@ class WeightRecord(StoredWeight):
 
     @property
     def location(self) -> Source:
-        """Place of the bytes."""
+        """Place of the bytes, of a record that a catalog gave."""
         located = parse_source(self.source)
         return HubRepository(located.repo_id, self.revision) if isinstance(located, HubRepository) else located
 
@@ -317,7 +301,8 @@ class WeightRecord(StoredWeight):
     def repository(self) -> HubRepository | None:
         """Repository of the Hub that holds the same bytes, at its commit; None if no one is known."""
         if self.published is None:
-            return self.location if isinstance(self.location, HubRepository) else None
+            location = self.location
+            return location if isinstance(location, HubRepository) and not self.tensors_of else None
         repo_id, _, revision = self.published.removeprefix("hf-hub:").partition("@")
         return HubRepository(repo_id, revision)
 
@@ -326,33 +311,12 @@ class WeightRecord(StoredWeight):
         return StoredWeight.model_validate(self.model_dump(exclude={"source", "revision", "published"}))
 
 
-@final
-class VariantGroup(Record):
-    """Names that belong together, in brace notation."""
-
-    names: str
-    note: str = ""
-
-
-@final
-class CatalogFile(Record):
-    """Content of a registry.yaml."""
-
-    version: Literal[1]
-    variants: tuple[VariantGroup, ...] = ()
-    weights: tuple[WeightRecord, ...] = ()
-
-    @model_validator(mode="after")
-    def _lists_names_and_each_weight_once(self) -> CatalogFile:
-        variants = 0
-        for group in self.variants:
-            variants += len(expand_names(group.names))  # a ValueError for what is no name
-            if variants > MAX_NAMES:
-                raise ValueError(f"variants stand for more than {MAX_NAMES:,} names; list those that people look for")
-        counts = Counter(record.name for record in self.weights)
-        if twice := sorted(name for name, count in counts.items() if count > 1):
-            raise ValueError(f"listed twice: {', '.join(twice)}")
-        return self
+def _printed(value: object) -> str:
+    """Write a value, an integer of more digits than Python prints too."""
+    try:
+        return str(value)
+    except ValueError:
+        return "an integer of thousands of digits"
 
 
 def complaints(error: ValidationError) -> str:
@@ -360,162 +324,6 @@ def complaints(error: ValidationError) -> str:
     lines = []
     for fault in error.errors(include_url=False):
         place = ".".join(shorten(str(key)).strip("'") for key in fault["loc"])
-        value = f" {shorten(str(fault['input']))}" if isinstance(fault["input"], str | int | float) else ""
+        value = f" {shorten(_printed(fault['input']))}" if isinstance(fault["input"], str | int | float) else ""
         lines.append(f"{place}{value}: {fault['msg'].removeprefix('Value error, ')}".removeprefix(": "))
     return "; ".join(lines[:3]) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
-
-
-# Files ----------------------------------------------------------------------------------------------------------------
-
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one if PyYAML was built with libyaml
-
-
-def expand_names(pattern: str) -> list[str]:
-    """Expand a brace pattern to at most 1,000 names, in the order of the shell; raises `ModelNameError`."""
-    try:
-        names = bracex.expand(pattern) or [pattern]
-    except bracex.ExpansionLimitException as error:
-        raise ModelNameError(f"{shorten(pattern)} stands for too many names; write several patterns") from error
-    for name in names:
-        check_characters(name)
-    return names
-
-
-def _check_limits(content: bytes, path: Path) -> None:
-    """Raise `CatalogError` for YAML that would take long to read; aliases multiply what is written."""
-    if len(content) > MAX_BYTES:
-        raise CatalogError(f"{path} has {len(content):,} bytes; valid: at most {MAX_BYTES:,}")
-    entries = depth = 0
-    for event in yaml.parse(content, Loader=_LOADER):
-        entries += isinstance(event, yaml.NodeEvent)
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if entries > MAX_ENTRIES or depth > MAX_DEPTH:
-            raise CatalogError(
-                f"{path} has more than {MAX_ENTRIES:,} entries or {MAX_DEPTH} levels; divide or flatten it"
-            )
-        if isinstance(event, yaml.AliasEvent):
-            raise CatalogError(f"{path}: *{shorten(str(event.anchor))} is an alias; write its value out")
-
-
-def read_file(path: Path) -> CatalogFile:
-    """Read a registry.yaml; raises `CatalogError`, which names file and field, if it is not YAML of the schema."""
-    try:
-        content = path.read_bytes()
-        _check_limits(content, path)
-        return CatalogFile.model_validate(yaml.load(content, Loader=_LOADER))
-    except CatalogError:
-        raise
-    except ValidationError as error:
-        raise CatalogError(f"{path} does not follow the schema: {complaints(error)}") from error
-    except Exception as error:  # PyYAML's constructors raise many a built-in one
-        problem = " ".join(str(error).split())
-        raise CatalogError(f"{path} cannot be read as YAML: {type(error).__name__}: {problem[:300]}") from error
-
-
-def read_catalog(path: Path) -> Catalog:
-    """Read the catalog of one file; raises `CatalogError`."""
-    return Catalog([(read_file(path), str(path))])
-
-
-def catalog_path() -> Path:
-    """Return the zoo's own registry.yaml: inside an installed package, or at the root of a source tree."""
-    package = Path(__file__).parents[1]
-    installed = package / CATALOG_FILE
-    return installed if installed.is_file() else package.parent / CATALOG_FILE
-
-
-# The catalog ----------------------------------------------------------------------------------------------------------
-
-
-@final
-class Catalog:
-    """Validated files, seen as one; earlier ones come first.
-
-    Attributes:
-        notes: name of a variant → what the file says of it.
-        weights: name of a variant → its weights, the default first.
-        origins: `variant.tag` → the distribution that lists it, or the path of a file that was read.
-    """
-
-    def __init__(self, files: Iterable[tuple[CatalogFile, str]] = ()) -> None:
-        self.notes: dict[str, str] = {}
-        self.weights: dict[str, list[WeightRecord]] = {}
-        self.origins: dict[str, str] = {}
-        for content, origin in files:
-            self.add(content, origin)
-
-    def add(self, content: CatalogFile, origin: str) -> None:
-        """Add a file; a weight that is listed already stays as it is, unless only here its bytes are installed.
-
-        Raises:
-            CatalogError: it lists other bytes under a listed name; then nothing is added.
-        """
-        listed = {record.name: record.sha256 for records in self.weights.values() for record in records}
-        for record in content.weights:
-            if listed.get(record.name, record.sha256) != record.sha256:
-                raise CatalogError(f"{origin} lists other bytes as {record.name} than {self.origins[record.name]} does")
-        for group in content.variants:
-            for name in expand_names(group.names):
-                self.notes.setdefault(name, group.note)
-        for record in content.weights:
-            variant = plain_name(record.variant)
-            self.notes.setdefault(variant, "")
-            if record.name not in listed:
-                self.weights.setdefault(variant, []).append(record)
-                self.origins[record.name] = origin
-            elif isinstance(record.location, PackageFile):
-                self._prefer_installed(record, self.weights[variant], origin)
-
-    def _prefer_installed(self, record: WeightRecord, listed: list[WeightRecord], origin: str) -> None:
-        place = [weight.name for weight in listed].index(record.name)
-        if isinstance(listed[place].location, HubRepository):
-            listed[place] = record
-            self.origins[record.name] = origin
-
-    @property
-    def names(self) -> list[str]:
-        """All variants, in the order of the files."""
-        return list(self.notes)
-
-    def weights_of(self, spec: Spec) -> list[WeightRecord]:
-        """List the weights of a variant, the default first, that were made by the distributions in its name."""
-        texts = dict.fromkeys((spec.plain_text, plain_name(spec.text)))  # that may spell a default out: `zoo-x:if`
-        listed = (record for text in texts for record in self.weights.get(text, []))
-        return [record for record in listed if spec.distributions <= record.providers.keys()]
-
-    def named(self, name: str) -> WeightRecord | None:
-        """Find the weight of exactly this name, or the first one of a name without a tag; None if none is listed."""
-        variant, _, tag = name.partition(".")
-        return next((record for record in self.weights.get(variant, []) if tag in ("", record.tag)), None)
-
-    def weight(self, spec: Spec) -> WeightRecord:
-        """Return the weight of a spec's tag, or the first one; raises `ModelNameError`."""
-        listed = self.weights_of(spec)
-        for record in listed:
-            if spec.tag in (None, record.tag):
-                return record
-        what = f"weight {shorten(spec.tag)}" if listed and spec.tag else "pretrained weights"
-        lacks = f"{spec.text} has no {what}"
-        if spec.distributions <= {OURS} and (missing := missing_weight(spec.plain_text, spec.tag)):
-            raise ModelNameError(f"{lacks} here: {missing}; `pretrained=False` builds it untrained")
-        if listed:
-            tags = [record.tag for record in listed]
-            raise ModelNameError(f"{lacks}{suggest(str(spec.tag), tags)} (tags: {', '.join(tags)})")
-        raise ModelNameError(f"{lacks}; `zoo list --pretrained` names those; `pretrained=False` builds it untrained")
-
-
-@functools.cache
-def default_catalog() -> Catalog:
-    """Return the zoo's own catalog joined with those of installed plugins, read once a process.
-
-    A plugin's catalog that cannot be used is left out with a warning, and `zoo plugins` shows the reason.
-    """
-    catalog = Catalog([(read_file(catalog_path()), OURS)])
-    for component in default_registry().components("catalog"):
-        try:
-            catalog.add(read_file(component.load()), component.distribution)
-        except (CatalogError, ComponentError) as error:
-            component.error = component.error or str(error)
-            warnings.warn(f"the catalog of {component.origin} is left out: {component.error}", ZooWarning, stacklevel=2)
-    return catalog

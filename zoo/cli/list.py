@@ -66,7 +66,7 @@ def list_command(
     if components:
         _list_components(pattern, as_json)
         return
-    from zoo.catalog.listing import list_models, names_of_families
+    from zoo.catalog.queries import list_models, names_of_families
 
     parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
     bounds = {"max_params": max_params, "max_macs": max_macs, "max_energy": max_energy, "min_top1": min_top1}
@@ -98,8 +98,8 @@ def _print_lines(names: list[str], families: list[dict[str, Any]], as_json: bool
 
 def _print_tables(trained: list[str], names: list[str], families: list[dict[str, Any]]) -> None:
     """Print pretrained models, then the names that have no weights; each row fits 80 columns."""
-    from zoo.catalog.listing import figures_of
-    from zoo.catalog.records import default_catalog
+    from zoo.catalog.files import default_catalog
+    from zoo.catalog.queries import figures_of
 
     catalog = default_catalog()
     if trained:
@@ -120,7 +120,7 @@ def _in_words(family: dict[str, Any]) -> str:
 
 def _families() -> list[dict[str, Any]]:
     """Return a row for every family of which no catalog lists a model."""
-    from zoo.catalog.listing import unlisted_families
+    from zoo.catalog.queries import unlisted_families
 
     return [
         {
@@ -135,8 +135,8 @@ def _families() -> list[dict[str, Any]]:
 
 
 def _as_object(name: str) -> dict[str, Any]:
-    from zoo.catalog.listing import figures_of
-    from zoo.catalog.records import default_catalog
+    from zoo.catalog.files import default_catalog
+    from zoo.catalog.queries import figures_of
 
     catalog, (variant, _, tag) = default_catalog(), name.partition(".")
     records = (record for record in catalog.weights.get(variant, ()) if tag in ("", record.tag))

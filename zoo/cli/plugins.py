@@ -101,16 +101,16 @@ def _run(first: int, report: Path, seconds: float) -> str:
 
 def report_problems(first: int, report: str) -> None:
     """Write what is wrong with each component from that number on, a line each, as soon as it is known."""
-    from zoo.catalog.records import default_catalog
+    from zoo.catalog.files import catalog_problems
 
     registry = default_registry()
     with warnings.catch_warnings(), open(report, "a", encoding="utf-8") as lines:
         warnings.simplefilter("ignore")
-        default_catalog()  # marks malformed catalogs of plugins
+        problems = catalog_problems()
         for component in registry.components()[first:]:
             with suppress(ComponentError):  # kept in its error
                 component.load()
-            print(json.dumps(component.error), file=lines, flush=True)
+            print(json.dumps(component.error or problems.get(component.origin)), file=lines, flush=True)
 
 
 @plugins_app.command("check", epilog="Example: zoo plugins check zoo-luu")

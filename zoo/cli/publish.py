@@ -101,7 +101,7 @@ def _send(folder: ModelFolder, repo_id: str, hub: Hub, private: bool) -> dict[st
 
 def _is_listed(weight: StoredWeight, listing: Path) -> bool:
     """Return True if a catalog lists the weight; raises `SaveError` if it lists other bytes under its name."""
-    from zoo.catalog.records import read_file
+    from zoo.catalog.files import read_file
 
     for record in read_file(listing).weights:
         if record.name == weight.name:

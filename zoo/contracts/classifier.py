@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, TypedDict, final
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, final
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,14 @@ from zoo.errors import InputError, ZooWarning
 
 if TYPE_CHECKING:
     from zoo.names import Spec
+
+
+Branch = Literal["analog", "spiking"]
+
+
+def branch_key(key: str, branch: Branch) -> str:
+    """Name the same part in a branch: `stages.0.0.analog.conv` is `stages.0.0.spiking.conv` in the spiking one."""
+    return ".".join(branch if part in ("analog", "spiking") else part for part in key.split("."))
 
 
 class FeatureInfo(TypedDict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from zoo.catalog.records import Catalog, default_catalog
+from zoo.catalog.files import Catalog, default_catalog
 from zoo.contracts.classifier import ImageClassifier
 from zoo.models.factory import describe_model, open_model
 from zoo.names import Spec

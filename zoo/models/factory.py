@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.catalog.controls import stored_spec
-from zoo.catalog.records import Catalog, Preprocessing, StoredWeight, WeightRecord, default_catalog
+from zoo.catalog.files import Catalog, default_catalog
+from zoo.catalog.records import Preprocessing, StoredWeight, WeightRecord
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest
 from zoo.contracts.neuron import Neuron
@@ -400,9 +401,14 @@ class OpenedModel:
     def _read(self, contents: Contents) -> Tensors | None:
         """Read the tensors; those from elsewhere must fit their network, before memory is allocated for it."""
         tensors = contents.read(_hub_of(self.places))
-        if isinstance(contents, Recorded) and not isinstance(contents.source, PackageFile):
+        if tensors is None or not isinstance(contents, Recorded):
+            return tensors
+        record = contents.record
+        if record.tensors_of or not isinstance(contents.source, PackageFile):
             described = describe_model(self.spec, contents.num_classes, contents.in_chans, self.registry)
-            weights.check_fit(tensors.state if tensors else {}, described, contents.record.name)
+            if record.tensors_of:
+                tensors = tensors._replace(state=weights.match_branches(tensors.state, described))
+            weights.check_fit(tensors.state, described, record.name)
         return tensors
 
 
@@ -442,31 +448,30 @@ def open_model(
 
 
 def _open_name(name: str, required: bool, listed: bool, places: Places) -> OpenedModel:
+    registry, catalog = places.get("registry"), places.get("catalog") or default_catalog()
     try:
-        spec = _parse(name, required or listed, places)
+        record = catalog.named(name) if isinstance(name, str) and (required or listed or "." in name) else None
+        spec = stored_spec(record, registry) if record else parse_name(name, registry)
     except ModelNameError as error:
         if isinstance(name, str) and isdir(name):
             return _open_reference(LocalFolder(Path(name)), places)
-        raise _explain_name(name, error, places.get("catalog") or default_catalog()) from error
+        raise _explain_name(name, error, catalog) from error
     opened = OpenedModel(spec, places)
-    if not (required or spec.tag or (listed and opened.catalog.weights_of(spec))):
-        return opened
-    if not any(spec.tag in (None, record.tag) for record in opened.catalog.weights_of(spec)):
-        family = opened.registry.load("family", spec.family)()
-        published = family.published(dict(spec.fields), spec.tag)
-        if published is not None:
-            return replace(opened, spec=spec.tagged(published.tag), contents=Published(published))
-    record = opened.catalog.weight(spec)
+    if record is None and (required or listed or spec.tag):
+        record = next((each for each in catalog.weights_of(spec) if spec.tag in (None, each.tag)), None)
+    if record is None:
+        return _open_published(opened) if required or spec.tag else opened
     check_providers(spec, record.providers, record.name, opened.registry)
     return replace(opened, spec=record.spec_of(spec), contents=Recorded(record, record.location))
 
 
-def _parse(name: str, has_weight: bool, places: Places) -> Spec:
-    """Parse a name; that of a listed weight is of the packages that its record names."""
-    record = None
-    if isinstance(name, str) and (has_weight or "." in name):
-        record = (places.get("catalog") or default_catalog()).named(name)
-    return stored_spec(record, places.get("registry")) if record else parse_name(name, places.get("registry"))
+def _open_published(opened: OpenedModel) -> OpenedModel:
+    """Find the weight that the network's own publisher keeps; raises the catalog's error if there is none."""
+    spec = opened.spec
+    published = opened.registry.load("family", spec.family)().published(dict(spec.fields), spec.tag)
+    if published is None:
+        raise opened.catalog.no_weight(spec)
+    return replace(opened, spec=spec.tagged(published.tag), contents=Published(published))
 
 
 def _explain_name(name: str, error: ModelNameError, catalog: Catalog) -> ModelNameError:

@@ -12,7 +12,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from zoo.catalog.records import Catalog, EnergyRange, in_digits
+from zoo.catalog.files import Catalog
+from zoo.catalog.records import EnergyRange, in_digits
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import MAX_PROFILED_SIZE
 from zoo.device import usable_device

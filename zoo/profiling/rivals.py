@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 
 from zoo.catalog.controls import control_name, find_control
-from zoo.catalog.records import Catalog, StoredWeight, default_catalog
+from zoo.catalog.files import Catalog, default_catalog
+from zoo.catalog.records import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import ZooWarning
 from zoo.models.factory import OpenedModel, open_model

@@ -13,6 +13,7 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 from markupsafe import Markup
 
+from zoo.catalog.controls import twin_in_words
 from zoo.catalog.records import TOP_K, StoredWeight, in_words
 from zoo.errors import printable
 from zoo.names import Spec
@@ -97,6 +98,7 @@ def write_card(
         reference=reference,
         install=install_words(weight.providers),
         made_with=", ".join(f"{name} {version}" for name, version in weight.providers.items()),
+        twin=twin_in_words(weight),
         about=default_registry().load("family", spec.family)().about(dict(spec.fields), weight.figures.timesteps),
         titles={name: metric_title(name) for name in weight.metrics},
     )

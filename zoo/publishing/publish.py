@@ -7,7 +7,8 @@ from io import BytesIO
 from huggingface_hub import CommitOperationAdd, ModelInfo
 
 from zoo.catalog.controls import find_control, stored_spec
-from zoo.catalog.records import Catalog, StoredWeight, WeightRecord, default_catalog
+from zoo.catalog.files import Catalog, default_catalog
+from zoo.catalog.records import StoredWeight, WeightRecord
 from zoo.errors import HubError, SaveError
 from zoo.models.factory import build_model, describe_model
 from zoo.names import HubRepository, Source, check_repository
@@ -42,7 +43,10 @@ def assemble(
     data = weights.read_weight(weight, source, hub)
     state = weights.parse_weight(data, weight.name)
     made_of = stored_spec(weight), weight.num_classes, weight.in_chans
-    weights.check_fit(state, describe_model(*made_of), weight.name)
+    described = describe_model(*made_of)
+    if weight.tensors_of:
+        state = weights.match_branches(state, described)
+    weights.check_fit(state, described, weight.name)
     model = build_model(*made_of)
     weights.load(model, state, weight.name, weight.num_classes, weight.in_chans)
     counted = measure(model, weight.figures.image_size)

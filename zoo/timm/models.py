@@ -22,7 +22,8 @@ from timm.models import (
 )
 from torch import nn
 
-from zoo.catalog.records import WeightRecord, default_catalog
+from zoo.catalog.files import default_catalog
+from zoo.catalog.records import WeightRecord
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
@@ -111,8 +112,8 @@ def _register(variants: Sequence[str]) -> None:
 
 def _weight_cfg(record: WeightRecord) -> PretrainedCfg:
     """Describe a listed weight to timm; a Hub repository is named at its commit."""
-    file = None if isinstance(record.location, HubRepository) else str(record.location)
     hub = str(record.repository).removeprefix("hf-hub:") if record.repository else None
+    file = None if hub and isinstance(record.location, HubRepository) else str(record.location)
     places = {"file": file, "hf_hub_id": hub}
     return PretrainedCfg(**Recorded(record, record.location).describe(), **places)
 

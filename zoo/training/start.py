@@ -17,7 +17,7 @@ from zoo.errors import InputError, ModelNameError
 from zoo.families.thresholds import calibrate
 from zoo.models.factory import OpenedModel, open_model
 from zoo.training.recipe import Recipe
-from zoo.weights.load import stated_preprocessing
+from zoo.weights.load import match_branches, stated_preprocessing
 
 FIRST_LAYER_IMAGES = 5000
 """Images from which a new network's first layer is set, if it is one that images set."""
@@ -94,7 +94,7 @@ def _load_from_control(model: ImageClassifier, control: OpenedModel, classes: Se
         raise InputError(f"{control.spec} has no weight to start from; name one with its tag, or as local-dir:DIR")
     own, theirs = model.state_dict(), begun.model.state_dict()
     # A network of spikes alone has spiking layers instead of the analog ones.
-    mapped = {key if key in own else key.replace(".analog.", ".spiking."): value for key, value in theirs.items()}
+    mapped = match_branches(theirs, model)
     misfits = sorted(key for key, value in mapped.items() if key not in own or own[key].shape != value.shape)
     if misfits:
         raise InputError(

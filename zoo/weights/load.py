@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from zoo.catalog.records import Preprocessing, Record, StoredWeight, complaints
-from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier, branch_key
 from zoo.contracts.family import DEFAULT_IMAGE_SIZE
 from zoo.errors import UnfinishedWarning, WeightError
 from zoo.names import HubRepository, LocalFolder, Options, Source, Spec
@@ -151,6 +151,17 @@ def parse_weight(data: bytes, name: str) -> dict[str, Tensor]:
         return load_bytes(data)
     except _UNREADABLE as error:
         raise WeightError(f"{name}: not a safetensors file: {_reason(error)}") from error
+
+
+def match_branches(state: Mapping[str, Tensor], model: ImageClassifier) -> dict[str, Tensor]:
+    """Rename tensors that the model, which may be on the meta device, has in its other branch, as a twin's."""
+    own = model.state_dict().keys()
+
+    def rename(key: str) -> str:
+        names = (key, branch_key(key, "spiking"), branch_key(key, "analog"))
+        return next((name for name in names if name in own), key)
+
+    return {rename(key): value for key, value in state.items()}
 
 
 def read_plain_file(file: Path | str) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import zoo
-from zoo.catalog.records import default_catalog
+from zoo.catalog.files import default_catalog
 from zoo.cli import app
 from zoo.registry.components import parse_name
 

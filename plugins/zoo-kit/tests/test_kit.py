@@ -15,7 +15,7 @@ from kit_defects import BACKBONES, CONVERTERS, DECODERS, ENCODERS, FAMILIES, NEU
 from zoo_kit import SUITES, ComponentTests, DecoderTests, NeuronTests, WeightTests
 
 import zoo
-from zoo.catalog.records import catalog_path
+from zoo.catalog.files import catalog_path
 from zoo.registry.components import default_registry
 
 KINDS = {"neuron": NEURONS, "encoder": ENCODERS, "decoder": DECODERS, "backbone": BACKBONES, "family": FAMILIES}

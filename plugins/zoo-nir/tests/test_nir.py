@@ -21,7 +21,7 @@ from zoo_nir import export_nir, read_block
 from zoo_nir.graph import block_graph
 
 import zoo
-from zoo.catalog.records import default_catalog
+from zoo.catalog.files import default_catalog
 from zoo.cli import app
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError

@@ -13,7 +13,8 @@ from site_helpers import FLAGS, installed_browser
 from zoo_site.build import Site, build_site
 from zoo_site.demo import Demo
 
-from zoo.catalog.records import Catalog, WeightRecord, catalog_path, read_file
+from zoo.catalog.files import Catalog, catalog_path, read_file
+from zoo.catalog.records import WeightRecord
 from zoo.contracts.encoder import BINARY_LSB_FIRST
 from zoo.inference.show import plane_captions
 

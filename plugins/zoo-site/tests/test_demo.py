@@ -15,7 +15,8 @@ from zoo_site.build import Site, build_site
 from zoo_site.demo import MODULE, WASM, Demo, as_script, classic_script, make_demo
 from zoo_site.npm import DownloadError
 
-from zoo.catalog.records import Catalog, CatalogFile, WeightRecord
+from zoo.catalog.files import Catalog, CatalogFile
+from zoo.catalog.records import WeightRecord
 from zoo.data.images import sample_photographs
 from zoo.errors import InputError
 

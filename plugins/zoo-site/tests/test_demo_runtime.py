@@ -20,7 +20,7 @@ from zoo_site.demo import Demo, make_demo
 from zoo_site.npm import DownloadError, NpmPackage, read_package
 
 import zoo
-from zoo.catalog.records import Catalog
+from zoo.catalog.files import Catalog
 from zoo.cli.predict import DEFAULT_MODEL
 from zoo.data.images import Transform, read_image, sample_photographs
 from zoo.inference.predict import Prediction

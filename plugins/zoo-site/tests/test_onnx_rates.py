@@ -12,7 +12,7 @@ from zoo_export.onnx_file import network_to_export
 from zoo_site.demo import Telling, onnx_with_rates
 
 import zoo
-from zoo.catalog.records import default_catalog
+from zoo.catalog.files import default_catalog
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import InputError
 from zoo.inference.show import record

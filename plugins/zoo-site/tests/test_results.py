@@ -13,7 +13,8 @@ from site_helpers import pages, read, run
 from zoo_site.build import Site, build_site
 from zoo_site.results import DATASET, paper_results
 
-from zoo.catalog.records import Catalog, CatalogFile, WeightRecord
+from zoo.catalog.files import Catalog, CatalogFile
+from zoo.catalog.records import WeightRecord
 from zoo.errors import InputError
 from zoo.inference.show import COLOURS
 

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import final
 
-from zoo.catalog.records import Catalog, default_catalog
+from zoo.catalog.files import Catalog, default_catalog
 from zoo.errors import InputError
 from zoo.files import write_folder
 from zoo.progress import Advance, silent

@@ -75,7 +75,7 @@ def site(
     With --demo, version and hash of onnxruntime-web are pinned, 33 MB are
     fetched once, and nothing is fetched when the page is looked at.
     """
-    from zoo.catalog.records import default_catalog
+    from zoo.catalog.files import default_catalog
     from zoo_site.build import build_site
     from zoo_site.demo import make_demo
     from zoo_site.npm import REGISTRY

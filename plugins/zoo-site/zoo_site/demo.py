@@ -21,7 +21,8 @@ import PIL
 import torch
 from torch import Tensor, nn
 
-from zoo.catalog.records import Catalog, Preprocessing, StoredWeight
+from zoo.catalog.files import Catalog
+from zoo.catalog.records import Preprocessing, StoredWeight
 from zoo.contracts import Encoder, ImageClassifier, Neuron
 from zoo.data.images import sample_photographs
 from zoo.errors import InputError

@@ -13,9 +13,10 @@ from typing import Any, final
 import yaml
 
 import zoo
-from zoo.catalog.controls import find_control
-from zoo.catalog.listing import variant_figures
-from zoo.catalog.records import Catalog, WeightRecord
+from zoo.catalog.controls import find_control, twin_in_words
+from zoo.catalog.files import Catalog
+from zoo.catalog.queries import variant_figures
+from zoo.catalog.records import WeightRecord
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.data.images import Transform, sample_photographs
@@ -224,7 +225,7 @@ def as_row(result: Result, columns: Sequence[str]) -> dict[str, Any]:
         "distribution": result.distribution,
         **{part: result.part(part) for part in PARTS},
         "control": result.control_name,
-        "twin": record.twin,
+        "twin": twin_in_words(record),
         "dataset": record.dataset,
         "classes": record.num_classes,
         "recipe": record.recipe,
@@ -261,7 +262,7 @@ def write_json(
             "name": result.name,
             "distribution": result.distribution,
             "control": result.control_name,
-            "twin": result.record.twin,
+            "twin": twin_in_words(result.record),
             "layer_spike_rates": dict(rates.get(result.name, {})),
         }
         for result in results

@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from zoo.catalog.records import Catalog, Figures, WeightRecord, default_catalog
+from zoo.catalog.files import Catalog, default_catalog
+from zoo.catalog.records import Figures, WeightRecord
 from zoo.errors import ComponentError, OptionError, ZooError, suggest
 from zoo.names import plain_name
 from zoo.registry.components import Component, Registry, default_registry, parse_name
@@ -133,7 +134,7 @@ def _names_like(pattern: str, variants: list[str]) -> list[str]:
 
 def _weights_like(pattern: str, variants: list[str], catalog: Catalog) -> list[str]:
     """List the weights of these variants that match with or without their tag."""
-    weights = [(variant, record.name) for variant in variants for record in catalog.weights.get(variant, [])]
+    weights = [(variant, name) for variant in variants for name in catalog.names_of_weights(variant)]
     return [name for variant, name in weights if fnmatchcase(name, pattern) or fnmatchcase(variant, pattern)]
 
 
