@@ -448,21 +448,28 @@ def open_model(
 
 
 def _open_name(name: str, required: bool, listed: bool, places: Places) -> OpenedModel:
-    registry, catalog = places.get("registry"), places.get("catalog") or default_catalog()
     try:
-        record = catalog.named(name) if isinstance(name, str) and (required or listed or "." in name) else None
-        spec = stored_spec(record, registry) if record else parse_name(name, registry)
+        spec, record = _find_record(name, required or listed, places)
     except ModelNameError as error:
         if isinstance(name, str) and isdir(name):
             return _open_reference(LocalFolder(Path(name)), places)
-        raise _explain_name(name, error, catalog) from error
+        raise _explain_name(name, error, places.get("catalog") or default_catalog()) from error
     opened = OpenedModel(spec, places)
-    if record is None and (required or listed or spec.tag):
-        record = next((each for each in catalog.weights_of(spec) if spec.tag in (None, each.tag)), None)
     if record is None:
         return _open_published(opened) if required or spec.tag else opened
     check_providers(spec, record.providers, record.name, opened.registry)
     return replace(opened, spec=record.spec_of(spec), contents=Recorded(record, record.location))
+
+
+def _find_record(name: str, is_wanted: bool, places: Places) -> tuple[Spec, WeightRecord | None]:
+    """Parse a name, and find its listed weight if it has a tag or one is wanted; its record names the components."""
+    registry, catalog = places.get("registry"), places.get("catalog") or default_catalog()
+    record = catalog.named(name) if isinstance(name, str) and (is_wanted or "." in name) else None
+    if record is not None:
+        return stored_spec(record, registry), record
+    spec = parse_name(name, registry)
+    of_tag = (each for each in catalog.weights_of(spec) if spec.tag in (None, each.tag))
+    return spec, next(of_tag, None) if is_wanted or spec.tag else None
 
 
 def _open_published(opened: OpenedModel) -> OpenedModel:
