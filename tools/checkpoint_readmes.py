@@ -8,7 +8,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from zoo.catalog.records import WeightRecord, read_catalog
+from zoo.catalog.files import read_catalog
+from zoo.catalog.records import WeightRecord
 from zoo.files import replace_bytes
 
 ROOT = Path(__file__).parents[1]
