@@ -70,6 +70,7 @@ def put_range(text: str, record: WeightRecord, bounds: EnergyRange) -> str:
         "additions_per_mac": bounds.additions_per_mac,
     }
     lines += [f"  {name}: {value:g}" for name, value in facts.items() if value is not None]
+    lines += [f"  skips_zeros: [{', '.join(bounds.skips_zeros)}]"] if bounds.skips_zeros else []
     lines += ["  models:  # microjoules: network, control"]
     lines += [f"    {name}: [{own:.6g}, {control:.6g}]" for name, (own, control) in bounds.models.items()]
     lines += ["  twin:  # microjoules"] if bounds.twin else []

@@ -68,7 +68,7 @@ class MemoryLimitError(ZooError, MemoryError):
 
 
 class CountingError(ZooError):
-    """Multiply-accumulates cannot be counted with this torch."""
+    """Operations cannot be counted: with this torch, or of a module that raises or keeps state."""
 
 
 class TrainingError(ZooError):

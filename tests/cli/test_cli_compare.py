@@ -27,6 +27,12 @@ def test_a_hybrid_stands_beside_its_control() -> None:
     assert control["spike_rate"] is None
 
 
+def test_a_named_control_shows_the_figures_of_an_unnamed_one() -> None:
+    alone, named = (objects(run("compare", *names, "--json")) for names in (PAIR[:1], PAIR))
+    assert named == alone
+    assert named[1]["energies"]
+
+
 @pytest.mark.slow
 def test_what_is_compared_itself_is_shown_once(tmp_path: Path) -> None:
     assert len(objects(run("compare", *PAIR, PAIR[0], "--json"))) == 2

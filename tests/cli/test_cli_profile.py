@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from tests.cli.commands import TINY, objects, run
@@ -68,7 +69,6 @@ def test_layer_by_layer_with_every_model(photos: Path) -> None:
     assert any(
         re.match(r"stages\.0\.0\.spiking\.conv \w*Conv2d 81 41,472 1,536 [\d,]+ AC \(1\)", line) for line in lines
     )
-    assert "(1) every input is 0 or 1" in lines
     assert any(re.match(r"stages\.0\.0\.encoder StraightThroughEncoder .* rate 0\.\d{4}$", line) for line in lines)
     assert cost["break_even"]
     for point in cost["break_even"]:
@@ -96,3 +96,20 @@ def test_a_file_that_is_no_image_is_named(photos: Path) -> None:
 def test_a_model_without_spikes_has_no_control() -> None:
     text = run("profile", "ann_resnet_b1_m1_d1", "--image-size", "8").stdout
     assert "control" not in text
+
+
+def test_any_module_is_counted_with_its_weights(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(192, 2))\n"
+    )
+    torch.save({"1.weight": torch.ones(2, 192), "1.bias": torch.ones(2)}, "mine.pt")
+    arguments = ("profile", "--module", "mine:build", "--data", photos, "--image-size", "8")
+    (cost,) = objects(run(*arguments, "--weights", "mine.pt", "--html", "report.html", "--json"))
+    assert (cost["name"], cost["macs"], cost["activity"]["images"]) == ("Sequential", 384, 3)
+    assert "Sequential" in (tmp_path / "report.html").read_text()
+    assert run(*arguments, "--csv").stdout.count("\n") == 2
+    torch.save({"1.weight": torch.ones(2, 191)}, "mine.pt")
+    assert "mine.pt" in run(*arguments, "--weights", "mine.pt").stderr
+    assert "mine:other" in run("profile", "--module", "mine:other", "--data", photos).stderr
+    assert run("profile").exit_code == run("profile", TINY, "--module", "mine:build").exit_code == 2

@@ -158,7 +158,6 @@ def test_the_error_says_which_image_does_not_fit(bad: torch.Tensor) -> None:
         (CONTROL, {"image_size": "32"}, OptionError, "image_size"),
         (CONTROL, {"image_size": True}, OptionError, "image_size"),
         ("ann_vgg_b1_m1_d4", {"image_size": 16}, InputError, "32 pixels"),
-        (torch.nn.Identity(), {}, OptionError, "Identity"),
         (f"{BUNDLED}.nothing", {}, ModelNameError, "nothing"),
         (zoo.create_model(CONTROL, num_classes=2), {"num_classes": 5}, OptionError, "num_classes=5"),
     ],

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 import zoo
+from tests.profiling.test_synapses import seen
 from zoo.contracts import ImageClassifier
 from zoo.families.thresholds import calibrate
 from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import profile, twin_of
 from zoo.profiling.rates import spike_rates, spiking_layers
-from zoo.profiling.recorder import Synapses
 
 WAITING: dict[str, Any] = {"v_reset": None, "v_init": 0.5, "waits": True}
 STREAMING = WAITING | {"waits": False}
@@ -107,6 +107,11 @@ def test_the_profile_counts_spikes_beside_the_levels_that_they_stand_for() -> No
     used = sum(layer.used for layer in spikes.values()) / sum(layer.used for layer in levels)
     assert found.additions_per_mac == pytest.approx(used)
     assert 1 < used < 4
+    assert found.additions_per_mac_in_all is not None
+    assert found.additions_per_mac_in_all > used  # neurons compare in every timestep, quantised activations once
+    rate = sum(layer.used for layer in spikes.values()) / sum(layer.dense for layer in spikes.values())
+    assert found.activity.synaptic_spike_rate == pytest.approx(rate)
+    assert found.to_json()["activity"]["synaptic_spike_rate"] != found.activity.spike_rate
     assert found.spikes_per_activation is not None
     assert 1 < found.spikes_per_activation < 4
     rows = {each.name: each for each in found.estimates}
@@ -124,19 +129,9 @@ def test_the_profile_counts_spikes_beside_the_levels_that_they_stand_for() -> No
 def test_set_bits_of_levels_by_hand() -> None:
     """5 and 6 have two set bits, 3 has two, 8 one: each of three outputs meets all of them."""
     layer, x = nn.Linear(6, 3), torch.tensor([[5.0, 6.0, 3.0, 8.0, 0.0, 1.0]])
-    synapses = Synapses()
-    synapses.add(layer, x, layer(x))
-    counted = synapses.to_layer("fc")
+    counted = seen(layer, x)
     assert (counted.levels, counted.used, counted.bits) == (8, 3 * 5, 3 * (2 + 2 + 2 + 1 + 1))
     assert (counted.operation, counted.counted) == ("MAC", 18)
-
-
-@pytest.mark.parametrize("odd", [0.5, -1.0, 256.0, float("nan")])
-def test_other_numbers_are_no_levels(odd: float) -> None:
-    layer, x = nn.Conv2d(1, 2, 1), torch.tensor([[[[2.0, odd]]]])
-    synapses = Synapses()
-    synapses.add(layer, x, layer(x))
-    assert (synapses.to_layer("conv").levels, synapses.to_layer("conv").bits) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.profiling.recorder import Synapses
+from zoo.contracts import SynapticLayer
+from zoo.profiling.recorder import Recorder
 
 SPIKES = torch.tensor(
     [
@@ -31,11 +32,13 @@ def pairs(x: Tensor, conv: nn.Conv2d) -> int:
     return int(functional.unfold((x != 0).float(), *window).sum()) * (conv.out_channels // conv.groups)
 
 
-def seen(module: nn.Module, *inputs: Tensor, branch: Any = "analog") -> Synapses:
-    synapses = Synapses(branch)
+def seen(module: nn.Module, *inputs: Tensor) -> SynapticLayer:
+    recorder = Recorder(module)
     for x in inputs:
-        synapses.add(module, x, module(x))
-    return synapses
+        with recorder.watching(max(1, len(x))):
+            module(x)
+    (counted,) = recorder.counts(1).synapses
+    return counted
 
 
 def test_three_spikes_in_corner_edge_and_middle() -> None:
@@ -87,25 +90,108 @@ def test_batches_add_up_and_an_empty_one_changes_nothing() -> None:
 def test_one_value_that_is_no_spike_makes_it_a_mac_layer_for_ever() -> None:
     spikes, double = torch.ones(1, 2), torch.tensor([[2.0, 0.0]])
     for inputs in ((spikes, double), (double, spikes)):
-        for branch in ("analog", "spiking"):
-            counted = seen(nn.Linear(2, 3), *inputs, branch=branch).to_layer("fc")
-            assert (counted.operation, counted.counted, counted.dense, counted.used) == ("MAC", 12, 12, 9)
+        counted = seen(nn.Linear(2, 3), *inputs)
+        assert (counted.operation, counted.counted, counted.dense, counted.used) == ("MAC", 12, 12, 9)
 
 
 @pytest.mark.parametrize(
-    ("values", "branch", "operation", "reason"),
+    ("values", "operation", "levels", "bits"),
     [
-        ([0, 1], "spiking", "AC", "0 or 1"),
-        ([1, 1], "analog", "AC", "0 or 1"),
-        ([0, 0], "analog", "AC", "is 0"),
-        ([0, 0.25], "spiking", "MAC", "from 0 to 0.25"),
-        ([0, 0.25], "analog", "MAC", "analog branch"),
-        ([1, 3], "spiking", "MAC", "from 1 to 3"),
-        ([-1, 1], "spiking", "MAC", "from -1 to 1"),
-        ([-1, 0], "spiking", "MAC", "from -1 to 0"),
+        ([0, 1], "AC", 1, 1),
+        ([0, 0], "AC", 1, 0),
+        ([0, 0.25], "MAC", None, None),
+        ([1, 3], "MAC", 3, 3),
+        ([-1, 1], "AC", 1, 2),
+        ([-3, 0], "MAC", 3, 2),
+        ([0, 256], "MAC", None, None),
     ],
 )
-def test_the_reason_names_what_was_seen(values: list, branch: str, operation: str, reason: str) -> None:
-    counted = seen(nn.Linear(2, 1), torch.tensor([values], dtype=torch.float32), branch=branch).to_layer("fc")
-    assert counted.operation == operation
-    assert reason in counted.reason
+def test_a_layer_is_charged_for_the_values_that_came_in(
+    values: list[float], operation: str, levels: int | None, bits: int | None
+) -> None:
+    counted = seen(nn.Linear(2, 1), torch.tensor([values], dtype=torch.float32))
+    assert (counted.operation, counted.levels, counted.bits) == (operation, levels, bits)
+    assert counted.total == (None if levels is None else sum(map(abs, values)))
+
+
+def products_by_loops(one: Tensor, other: Tensor) -> int:
+    """Pairs of two activations that are both not 0, one by one."""
+    return sum(
+        bool(one[b, i, k] and other[b, k, j])
+        for b in range(len(one))
+        for i in range(one.shape[1])
+        for k in range(one.shape[2])
+        for j in range(other.shape[2])
+    )
+
+
+class Attention(nn.Module):
+    """Two products of activations, as in a spiking transformer, by one of the ways to write them."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (x[:, place] for place in range(3))
+        if self.way == "einsum":
+            return torch.einsum("nij,njk->nik", torch.einsum("nid,njd->nij", q, k), v)
+        if self.way == "sdpa":
+            return functional.scaled_dot_product_attention(q, k, v)
+        return (q @ k.transpose(1, 2)) @ v
+
+
+@pytest.mark.parametrize("way", ["matmul", "einsum", "sdpa"])
+def test_products_of_two_activations_are_pairs_of_both_not_0(way: str) -> None:
+    torch.manual_seed(0)
+    x, module = (torch.rand(2, 3, 4, 5) < 0.4).float(), Attention(way)
+    recorder = Recorder(module)
+    with recorder.watching(2):
+        module(x)
+    first, second = recorder.counts(2).synapses
+    q, k, v = x.unbind(1)
+    weights = (q @ k.transpose(1, 2)) if way != "sdpa" else torch.ones(2, 4, 4)
+    assert first.used == products_by_loops(q, k.transpose(1, 2))
+    assert second.used == products_by_loops(weights, v)
+    assert (first.dense, second.dense) == (2 * 4 * 5 * 4, 2 * 4 * 4 * 5)
+    assert second.operation == "AC"
+    assert not recorder.counts(2).uncounted
+
+
+def convolved_by_loops(x: Tensor, conv: nn.Conv1d | nn.ConvTranspose1d) -> int:
+    """Pairs of a nonzero input and a weight of a (transposed) convolution in one dimension, one by one."""
+    total, length = 0, conv(x).shape[-1]
+    outputs = conv.out_channels // conv.groups
+    for place in x.nonzero()[:, 2].tolist():
+        for tap in range(conv.kernel_size[0]):
+            if isinstance(conv, nn.ConvTranspose1d):
+                hits = 0 <= place * conv.stride[0] - conv.padding[0] + tap < length
+            else:
+                start = place + conv.padding[0] - tap
+                hits = start % conv.stride[0] == 0 and 0 <= start // conv.stride[0] < length
+            total += hits * outputs
+    return total
+
+
+@pytest.mark.parametrize("kind", [nn.Conv1d, nn.ConvTranspose1d])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_transposed_and_grouped_convolutions_by_loops(kind: Any, groups: int) -> None:
+    torch.manual_seed(0)
+    conv, x = kind(2, 4, 3, stride=2, padding=1, groups=groups), (torch.rand(2, 2, 7) < 0.5).float()
+    assert seen(conv, x).used == convolved_by_loops(x, conv)
+
+
+def test_the_same_spikes_in_other_codes() -> None:
+    spikes = torch.tensor([[[1, 1, 0]], [[1, 1, 0]], [[1, 0, 1]]], dtype=torch.float32)  # T = 3, N = 1: 3, 2, 1
+    linear = nn.Linear(3, 10)
+    recorder, multi = Recorder(linear), Recorder(linear)
+    with recorder.watching(1):
+        for x in spikes:
+            linear(x)
+    codes = recorder.counts(1).synapses[0].codes
+    assert codes is not None
+    assert (codes.timesteps, codes.most) == (recorder.timesteps, 3)
+    assert (codes.unary, codes.digits, codes.events) == (60, 40, 30)
+    with multi.watching(1):
+        linear(spikes)
+    assert multi.counts(1).synapses[0].codes == codes

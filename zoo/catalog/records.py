@@ -110,11 +110,12 @@ class EnergyRange(Record):
         min_length=1, description="model → microjoules of network and control"
     )
     twin: dict[str, PositiveFloat] = Field(default_factory=dict, description="model → microjoules of the twin")
+    skips_zeros: tuple[str, ...] = Field(default=(), description="models that skip zeros of spikes and of all else")
     does_not_run: dict[str, str] = Field(default_factory=dict, description="model → why it has no figure")
     steps: int | None = Field(default=None, ge=1, description="sequential steps of an image, its latency")
     control_steps: int | None = Field(default=None, ge=1, description="the same of the control")
     additions_per_mac: PositiveFloat | None = Field(
-        default=None, description="additions that a multiply-accumulate of the twin must cost for spikes to win"
+        default=None, description="additions that a MAC of the twin must cost for spikes to win, synapses alone"
     )
     images: int | None = Field(default=None, ge=1, description="how many they are averages over")
     data: str = Field(default="", description="which images, and the command that counted")
@@ -133,23 +134,18 @@ class EnergyRange(Record):
     @property
     def even_ratios(self) -> dict[str, float]:
         """Model → ratio of network to control, of models that skip zeros on both sides."""
-        return {model: own / control for model, (own, control) in self.models.items() if _skips_zeros(model)}
+        return {model: own / control for model, (own, control) in self.models.items() if model in self.skips_zeros}
 
     @property
     def twin_ratios(self) -> dict[str, float]:
         """Model → ratio of network to twin, of models that skip zeros on both sides; none without a twin."""
         pairs = {model: (self.models[model][0], twin) for model, twin in self.twin.items() if model in self.models}
-        return {model: own / twin for model, (own, twin) in pairs.items() if _skips_zeros(model)}
+        return {model: own / twin for model, (own, twin) in pairs.items() if model in self.skips_zeros}
 
     @property
     def twin_in_words(self) -> str:
         """As `in_words`, beside the twin; '' without one."""
         return _range_in_words(self.twin_ratios)
-
-
-def _skips_zeros(model: str) -> bool:
-    """Tell by its name whether a model of energy skips zeros of spikes and of other activations alike."""
-    return any(part in model for part in ("-sparse", "shift-add", "lowbit"))
 
 
 def _range_in_words(ratios: Mapping[str, float]) -> str:

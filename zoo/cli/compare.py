@@ -129,7 +129,8 @@ def _notes(rows: list[ComparedModel], letters: list[str]) -> Iterator[str]:
         yield "note: accuracies on different data do not compare"
     for row, letter in zip(rows, letters, strict=True):
         if row.additions_per_mac is not None:
-            yield f"{letter}: spikes win over their twin if a MAC costs more than {row.additions_per_mac:.2f} additions"
+            additions = f"{row.additions_per_mac:.2f} additions (synapses alone)"
+            yield f"{letter}: spikes win over their twin if a MAC costs more than {additions}"
         yield from (f"{letter}: {model} does not run: {printable(why)}" for model, why in row.does_not_run.items())
     if len({row.image_size for row in rows}) > 1:
         yield "note: image sizes differ, so costs do not compare; --image-size gives all columns one"

@@ -30,7 +30,9 @@ _STORED = "a folder of zoo train; or hf-hub:ORG/NAME@COMMIT."
 MODEL_HELP = f"Model, as `zoo list` names it; {_STORED}"
 """Help of MODEL, for all commands that take it."""
 Model = Annotated[str | None, typer.Option(metavar="NAME", help="The model, if it does not stand before the images.")]
-AnyModel = Annotated[str, typer.Argument(metavar="NAME|DIR", help=f"Any valid model name, listed or not; {_STORED}")]
+_VALID = f"Any valid model name, listed or not; {_STORED}"
+OptionalModel = Annotated[str | None, typer.Argument(metavar="NAME|DIR", help=_VALID)]
+AnyModel = Annotated[str, typer.Argument(metavar="NAME|DIR", help=_VALID)]
 _SIZE = f"Pixels a side.  (default: the weight's own, or {DEFAULT_IMAGE_SIZE} without one)"
 ImageSize = Annotated[int | None, typer.Option(metavar="PIXELS", min=1, max=MAX_PROFILED_SIZE, help=_SIZE)]
 DATA_HELP = (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, AnyModel, DataRoot, Device, ImageSize, Json, model_reference
+from zoo.cli.options import DATA_HELP, DataRoot, Device, ImageSize, Json, OptionalModel, model_reference
 from zoo.cli.output import counted, rich_console, say
 from zoo.errors import printable
 from zoo.progress import progress
@@ -18,14 +20,15 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
 
-    from zoo.profiling import Estimate, Picojoules, Profile
+    from zoo.catalog.records import Preprocessing
+    from zoo.profiling import Estimate, OperationCounts, Picojoules, Profile
 
 WIDTH = 100
 """Columns of a paragraph."""
 
 
 def profile_command(
-    name: AnyModel,
+    name: OptionalModel = None,
     image_size: ImageSize = None,
     num_classes: Annotated[
         int | None,
@@ -42,6 +45,22 @@ def profile_command(
         int, typer.Option(min=1, metavar="N", help="Count on N images of --data, spread over the classes.")
     ] = 32,
     data_root: DataRoot = None,
+    module: Annotated[
+        str | None,
+        typer.Option(metavar="PACKAGE:BUILD", help="Any torch module instead of NAME: package.module:build, called."),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its state_dict: .safetensors, or tensors of torch.save.")
+    ] = None,
+    reset: Annotated[
+        str | None, typer.Option(metavar="PACKAGE:FUNCTION", help="Called with the module before every batch.")
+    ] = None,
+    inputs: Annotated[
+        str | None, typer.Option(metavar="PACKAGE:FUNCTION", help="Makes its arguments of a batch (N, C, H, W).")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report as one HTML page.")] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="Print the table of layers for LaTeX.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the table of layers as CSV.")] = False,
     layers: Annotated[bool, typer.Option("--layers", help="Show every layer too, and how it is charged.")] = False,
     device: Device = "cpu",
     as_json: Json = False,
@@ -56,29 +75,25 @@ def profile_command(
     them: "all timesteps" is what is really computed; "per timestep" is the
     paper's convention, analog + spiking / T. With --data also spikes,
     synaptic operations and energy, on validation images if there are any.
-    The plugin zoo-energy adds further published models of energy.
+    The plugin zoo-energy adds further published models of energy. --module
+    counts any torch module on the images of --data.
     """
-    from zoo.models.factory import open_model
-    from zoo.profiling import profile
-
-    opened = open_model(model_reference(name), listed=True)
-    if data is None:
-        cost = profile(opened, image_size, num_classes=num_classes, device=device)
+    if (name is None) == (module is None):
+        raise typer.BadParameter("give a NAME, or --module package.module:build")
+    if module is not None:
+        cost = _count_module(module, weights, reset, inputs, data, image_size, limit, data_root)
     else:
-        from zoo.data import DataOptions
-        from zoo.data.images import Transform
-        from zoo.data.load import sample_images
+        cost = _count_named(str(name), image_size, num_classes, data, limit, data_root, device)
+    if html is not None:
+        from zoo.files import replace_bytes
+        from zoo.profiling.tables import to_html
 
-        prepare = Transform(opened.preprocessing(image_size))
-        sample = sample_images(data, limit, DataOptions(root=data_root))
-        with progress("counting", len(sample)) as advance:
+        replace_bytes(html, to_html(cost).encode())
+    if latex or csv:
+        from zoo.profiling.tables import to_csv, to_latex
 
-            def image(index: int) -> Tensor:
-                advance(1)
-                return prepare(sample[index][0])
-
-            images = map(image, range(len(sample)))
-            cost = profile(opened, num_classes=num_classes, images=images, device=device)
+        print((to_latex if latex else to_csv)(cost), end="")
+        return
     if as_json:
         print(json.dumps(cost.to_json()))
         return
@@ -89,6 +104,65 @@ def profile_command(
             say(*wrap(part, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False), sep="\n")
         else:
             console.print(part)
+
+
+def _count_named(
+    name: str,
+    image_size: int | None,
+    num_classes: int | None,
+    data: str | None,
+    limit: int,
+    root: Path | None,
+    device: str,
+) -> Profile:
+    from zoo.models.factory import open_model
+    from zoo.profiling import profile
+
+    opened = open_model(model_reference(name), listed=True)
+    if data is None:
+        return profile(opened, image_size, num_classes=num_classes, device=device)
+    with _sample(data, limit, root, opened.preprocessing(image_size)) as images:
+        return profile(opened, num_classes=num_classes, images=images, device=device)
+
+
+def _count_module(
+    reference: str,
+    weights: Path | None,
+    reset: str | None,
+    inputs: str | None,
+    data: str | None,
+    image_size: int | None,
+    limit: int,
+    root: Path | None,
+) -> Profile:
+    from zoo.catalog.records import Preprocessing
+    from zoo.contracts.family import DEFAULT_IMAGE_SIZE
+    from zoo.profiling import profile
+    from zoo.profiling.modules import build_module, import_function
+
+    if data is None:
+        raise typer.BadParameter("--module is counted on images: give --data")
+    built = build_module(reference, weights)
+    functions = {"reset": reset and import_function(reset), "inputs": inputs and import_function(inputs)}
+    with _sample(data, limit, root, Preprocessing(size=image_size or DEFAULT_IMAGE_SIZE)) as images:
+        return profile(built, images=images, **functions)  # type: ignore[arg-type] # functions, as they are checked
+
+
+@contextmanager
+def _sample(data: str, limit: int, root: Path | None, preprocessing: Preprocessing) -> Iterator[Iterator[Tensor]]:
+    """Yield images spread over the classes as they are needed, under a bar of progress."""
+    from zoo.data import DataOptions
+    from zoo.data.images import Transform
+    from zoo.data.load import sample_images
+
+    prepare, sample = Transform(preprocessing), sample_images(data, limit, DataOptions(root=root))
+    with progress("counting", len(sample)) as advance:
+
+        def image(index: int) -> Tensor:
+            advance(1)
+            return prepare(sample[index][0])
+
+        yield map(image, range(len(sample)))
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str | float]], words: int = 1) -> Table:
@@ -106,7 +180,8 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str | float]], words: 
 
 def _summary(profile: Profile) -> Iterator[str | Table]:
     side = f"{profile.image_size}×{profile.image_size} pixels"
-    about = [counted(profile.num_classes, "class", "classes"), side, f"T = {profile.timesteps}"]
+    classes = [counted(profile.num_classes, "class", "classes")] if profile.num_classes else []
+    about = [*classes, side, f"T = {profile.timesteps}"]
     yield ", ".join([profile.name, *([profile.weights] if profile.weights else []), *about])
     yield ""
     yield _table(
@@ -115,7 +190,7 @@ def _summary(profile: Profile) -> Iterator[str | Table]:
             ("parameters", profile.params, profile.params_analog, profile.params_spiking),
             ("MACs, all timesteps", profile.macs, profile.macs_analog, profile.macs_spiking),
             ("MACs per timestep (analog + spiking / T)", profile.macs_per_timestep),
-            ("MACs of convolutions, linear and matrix products", profile.first_count),
+            ("MACs of convolutions, linear and matrix products", profile.product_macs),
             ("activations (outputs of these layers)", profile.activations),
             ("bytes of parameters and buffers", profile.size_bytes),
         ],
@@ -148,7 +223,7 @@ def _energy(profile: Profile) -> Iterator[str | Table]:
     works = {str(part): work for part, work in activity.work().items()} | {"total": activity.total}
     if profile.control is not None and profile.control.activity is not None:
         works["control's total"] = profile.control.activity.total
-    spikes = "no spikes" if rate is None else f"{rate:.4g} spikes per neuron and timestep"
+    spikes = _rates(activity)
     yield ""
     yield f"{counted(images, 'image')}, {spikes}; one image takes, on average:"
     yield _table(
@@ -169,8 +244,8 @@ def _energy(profile: Profile) -> Iterator[str | Table]:
     if profile.additions_per_mac is not None:
         yield (
             f"{profile.spikes_per_activation:.2f} spikes stand for a nonzero activation of the twin. Spikes win over "
-            f"it if a MAC costs more than {profile.additions_per_mac:.2f} additions, and never over its set bits "
-            "shifted and added."
+            f"it if a MAC costs more than {profile.additions_per_mac:.2f} additions (synapses alone; with neurons and "
+            f"all else {profile.additions_per_mac_in_all or 0:.2f}), and never over its set bits shifted and added."
         )
     if profile.contains_control:
         yield f"{CONTAINS_CONTROL}."
@@ -191,6 +266,13 @@ def _energy(profile: Profile) -> Iterator[str | Table]:
     yield f"{FORMULA}; {SOURCE}"
     left_out = [f"{u.operation}×{n} in {u.module or 'the network'} ({u.kind})" for u, n in activity.uncounted.items()]
     yield f"operations without a price, which are not charged: {', '.join(left_out) or 'none'}"
+
+
+def _rates(activity: OperationCounts) -> str:
+    """Write the spike rates of neurons and of synapses, which energies follow."""
+    rate, synaptic = activity.spike_rate, activity.synaptic_spike_rate
+    spikes = "no neurons" if rate is None else f"{rate:.4g} spikes per neuron and timestep"
+    return spikes if synaptic is None else f"{spikes}, {synaptic:.4g} per synapse and timestep"
 
 
 def _microjoules(picojoules: float) -> str:

@@ -16,22 +16,46 @@ if TYPE_CHECKING:
 
 @final
 @dataclass(frozen=True)
-class SynapticLayer:
-    """A convolution or linear layer; counts are sums over all images and timesteps.
+class Codes:
+    """A layer's input spikes, added up over T, as they would cost in other codes; sums over all images.
 
     Attributes:
-        name: of the module.
+        timesteps: T.
+        most: the largest number of spikes of one input and image.
+        unary: pairs of a spike and a weight: additions, as it is.
+        digits: pairs of a binary digit 1 of a number of spikes and a weight: additions, of digits sent as spikes in
+            `most.bit_length()` timesteps, or of an integer shifted and added at once.
+        events: pairs of a number of spikes that is not 0 and a weight: multiply-accumulates of a graded event.
+    """
+
+    timesteps: int = 0
+    most: int = 0
+    unary: int = 0
+    digits: int = 0
+    events: int = 0
+
+
+@final
+@dataclass(frozen=True)
+class SynapticLayer:
+    """A convolution, a linear layer or a product of two activations; counts are sums over all images and timesteps.
+
+    Attributes:
+        name: of the module; of a product without a module of its own also the operator and the shape.
         branch: 'analog' or 'spiking'.
-        operation: 'AC' if every input was 0 or 1, else 'MAC'.
-        reason: for the operation.
+        operation: 'AC' if every value of one side was −1, 0 or 1, else 'MAC'.
+        reason: for the operation: what the values were.
         dense: multiply-accumulates with every weight, zeros and padding too.
-        used: pairs of a nonzero input and a weight.
+        used: pairs of a nonzero input and a weight, or of two nonzero activations.
         counted: `used` accumulates, or `dense` multiply-accumulates.
         nonzero: nonzero inputs.
         outputs: values returned.
-        levels: the largest input, if all are whole numbers from 0 to 255, such as spikes or levels of a quantised
-            activation; else None.
+        levels: the largest magnitude of an input, if all are whole numbers up to 255, such as spikes or levels of a
+            quantised activation; else None.
         bits: pairs of a set bit of an input and a weight, if there are levels; else None.
+        inputs: values that came in.
+        total: sum of the magnitudes of the inputs, if there are levels; else None.
+        codes: of inputs that are spikes; else None.
     """
 
     name: str
@@ -45,6 +69,9 @@ class SynapticLayer:
     outputs: int
     levels: int | None = None
     bits: int | None = None
+    inputs: int = 0
+    total: int | None = None
+    codes: Codes | None = None
 
 
 @final
@@ -182,6 +209,7 @@ class EnergyModel(ABC):
         charges: operations that it counts.
         leaves_out: operations that it does not count.
         saturates: True if energy grows more slowly than the number of spikes.
+        skips_zeros: True if it skips zeros of spikes and of all other activations alike.
     """
 
     api_version: ClassVar[int]
@@ -190,6 +218,7 @@ class EnergyModel(ABC):
     charges: ClassVar[str]
     leaves_out: ClassVar[str]
     saturates: ClassVar[bool] = False
+    skips_zeros: ClassVar[bool] = False
 
     def __init__(self, network: ImageClassifier) -> None:
         self.network = network

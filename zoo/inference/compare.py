@@ -141,10 +141,11 @@ def _with_controls(
 ) -> list[tuple[OpenedModel, OpenedModel | None]]:
     """List each model once, followed by its control unless one was named itself; a control with its hybrid."""
     asked = {opened.loads: opened for opened in (open_model(name, listed=True, **places) for name in names)}
+    pairs = [(opened, open_control(opened) if controls else None) for opened in asked.values()]
+    hybrids = {control.loads: opened for opened, control in pairs if control is not None}
     chosen: dict[str, tuple[OpenedModel, OpenedModel | None]] = {}
-    for opened in asked.values():
-        chosen[opened.loads] = opened, None
-        control = open_control(opened) if controls else None
+    for opened, control in pairs:
+        chosen[opened.loads] = opened, hybrids.get(opened.loads)
         if control is None:
             continue
         same = [model for model in asked.values() if model.spec.untagged() == control.spec.untagged()]

@@ -64,6 +64,7 @@ class SparseFloat32(_Priced):
     """Arithmetic in 32-bit floating point, zeros skipped on both sides."""
 
     costs = replace(FLOAT32, skips_zeros=True)
+    skips_zeros = True
     source = f"{HOROWITZ}; {_SKIPPED}"
     prices = ArithmeticFloat32.prices
     charges = "every operation but MACs whose input is 0, in 32-bit floating point"
@@ -75,6 +76,7 @@ class SparseInt8(_Priced):
     """Arithmetic in 8-bit integers, zeros skipped on both sides."""
 
     costs = replace(INT8, skips_zeros=True)
+    skips_zeros = True
     source = SparseFloat32.source
     prices = ArithmeticInt8.prices
     charges = "every operation but MACs whose input is 0, as if in 8-bit integers, accumulators too"
@@ -86,6 +88,7 @@ class ShiftAddFloat32(_Priced):
     """Activations of few levels shifted and added, a 32-bit addition for every set bit."""
 
     costs = replace(FLOAT32, skips_zeros=True, shifts=True)
+    skips_zeros = True
     source = f"{HOROWITZ}; {_BITS}; {_SKIPPED}"
     prices = "0.9 pJ an addition, 4.6 pJ a MAC of a real input"
     charges = "an addition for every spike and weight, and for every set bit of a few-levelled activation and weight"
@@ -97,6 +100,7 @@ class ShiftAddInt8(_Priced):
     """Activations of few levels shifted and added, an 8-bit addition for every set bit."""
 
     costs = replace(INT8, skips_zeros=True, shifts=True)
+    skips_zeros = True
     source = ShiftAddFloat32.source
     prices = "0.03 pJ an addition, 0.23 pJ a MAC of a real input"
     charges = ShiftAddFloat32.charges
@@ -108,6 +112,7 @@ class LowBit(_Priced):
     """Activations of few levels multiplied by a multiplier of as many bits as they need, with 32-bit sums."""
 
     costs = Prices(mac=0.3, ac=0.1, synapse=0.1, skips_zeros=True, multiplier_bit=0.2 / 8)
+    skips_zeros = True
     source = (
         f"{HOROWITZ}; a multiplication in proportion to the bits of the activation, as in Stripes, Judd and others, "
         f"2016, doi:10.1109/MICRO.2016.7783722; {_SKIPPED}"
@@ -143,6 +148,7 @@ class MemoryShiftAdd(_Priced):
     """Shifted and added, and traffic to on-chip memory by the rule of spikes."""
 
     costs = replace(FLOAT32, access=5.0, skips_zeros=True, shifts=True)
+    skips_zeros = True
     source = f"{HOROWITZ}; {_BITS}; {_ACCESS}"
     prices = "shift-add-float32, and 5 pJ for a 32-bit word of on-chip SRAM read or written"
     charges = (

@@ -147,6 +147,7 @@ def _estimate(measured: Observation | None, name: str) -> tuple[Picojoules | Non
 def range_of(estimates: Sequence[Estimate]) -> EnergyRange | None:
     """Return microjoules by model, of those that run on both networks; None without a control."""
     models, twin, refused = {}, {}, {}
+    skips_zeros = tuple(estimate.name for estimate in estimates if estimate.model.skips_zeros)
     for estimate in estimates:
         if estimate.network and estimate.control and estimate.control.total:
             models[estimate.name] = estimate.network.total / 1e6, estimate.control.total / 1e6
@@ -154,7 +155,9 @@ def range_of(estimates: Sequence[Estimate]) -> EnergyRange | None:
             twin[estimate.name] = estimate.twin.total / 1e6
         if estimate.refusal:
             refused[estimate.name] = estimate.refusal
-    return EnergyRange(models=models, twin=twin, does_not_run=refused) if models else None
+    if not models:
+        return None
+    return EnergyRange(models=models, twin=twin, skips_zeros=skips_zeros, does_not_run=refused)
 
 
 @final

@@ -1,118 +1,59 @@
-"""Count the operations that images cause.
+"""Count the operations that images cause, in any torch module.
 
-A `Recorder` counts while images pass through: of convolutions and linear layers the pairs of a nonzero input and a
-weight, and of a set bit of an input and a weight; of encoders, decoders and neurons the prices that they declare
+A `Recorder` counts while images pass through: of convolutions, linear layers and products of two activations the pairs
+that meet (zoo/profiling/synapses.py); of encoders, decoders and neurons the prices that they declare
 (zoo/contracts/price.py); all else has a price in zoo/profiling/prices.py, and an operation without one is listed.
 """
 
 from __future__ import annotations
 
-import math
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from math import prod
-from typing import Any, NamedTuple, cast, final
+from statistics import mode
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
-from zoo.contracts.energy import Operations, SpikeRate, SynapticLayer
+from zoo.contracts.energy import Operations, SpikeRate
 from zoo.contracts.price import Price, Work
 from zoo.cpu.functions import only_definitions
+from zoo.errors import CountingError
 from zoo.families.thresholds import SpikingActivation
 from zoo.families.unit_spikes import ScaledIdentity
 from zoo.profiling.macs import Branch, branch_of
 from zoo.profiling.prices import (
     BY_OPERATOR,
+    FOLDED_NORM,
     FOLDED_SCALE,
     LAYERS,
     MOVE,
     NEURONS,
-    NORMS,
+    NORM,
+    NORM_OPERATORS,
+    POOLING,
     WHOLE,
-    WINDOWED,
     Part,
     prices_of,
 )
-
-# Synaptic operations --------------------------------------------------------------------------------------------------
-
-
-MOST_LEVELS = 255
-_SET_BITS = torch.tensor([value.bit_count() for value in range(MOST_LEVELS + 1)])
-
-
-@final
-@dataclass
-class Synapses:
-    """Work of one layer over all batches so far, exact; counts as in `SynapticLayer`.
-
-    Attributes:
-        whole: every input seen is a whole number from 0 to 255, as spikes and levels are once thresholds are folded.
-    """
-
-    branch: Branch = "analog"
-    dense: int = 0
-    used: int = 0
-    bits: int = 0
-    nonzero: int = 0
-    outputs: int = 0
-    lowest: float = math.inf
-    highest: float = -math.inf
-    whole: bool = True
-
-    def add(self, layer: nn.Module, x: Tensor, output: Tensor) -> None:
-        """Count one call of a convolution or linear layer, of any batch and number of timesteps."""
-        weight, nonzero = cast(Tensor, layer.weight), x != 0
-        self.dense += output.numel() * weight[0].numel()
-        used = count_pairs(layer, nonzero)
-        self.used += used
-        self.nonzero += int(nonzero.sum())
-        self.outputs += output.numel()
-        if not x.numel():
-            return
-        lowest, highest = float(x.min()), float(x.max())
-        self.lowest, self.highest = min(self.lowest, lowest), max(self.highest, highest)
-        self.whole = self.whole and lowest >= 0 and highest <= MOST_LEVELS and bool((x == x.round()).all())
-        if self.whole:
-            self.bits += used if highest <= 1 else count_pairs(layer, _SET_BITS.to(x.device)[x.long()])
-
-    def to_layer(self, name: str) -> SynapticLayer:
-        """Return the counts under the layer's name: accumulates if all inputs were spikes, else MACs."""
-        spikes = self.whole and self.highest <= 1
-        if spikes:
-            reason = "every input is 0 or 1" if self.highest > 0 else "every input is 0"
-        elif self.branch == "analog" and not self.whole:
-            reason = "input is real: analog branch"
-        else:
-            reason = f"input has other values than 0 and 1, from {self.lowest:.3g} to {self.highest:.3g}"
-        operation, counted = ("AC", self.used) if spikes else ("MAC", self.dense)
-        counts = (self.dense, self.used, counted, self.nonzero, self.outputs)
-        levels = int(max(1.0, self.highest)) if self.whole else None
-        return SynapticLayer(name, self.branch, operation, reason, *counts, levels, self.bits if levels else None)
-
-
-def count_pairs(layer: nn.Module, counts: Tensor) -> int:
-    """Sum counts (…, C, *space), or (…, C), over all pairs of an input and a weight of a convolution or linear layer.
-
-    Stride, padding, dilation and groups are exact.
-    """
-    if isinstance(layer, nn.Linear):
-        return int(counts.sum()) * layer.out_features
-    conv = cast(nn.Conv2d, layer)
-    images = counts.reshape(-1, *counts.shape[-len(conv.kernel_size) - 1 :])
-    summed = images.sum(0, keepdim=True).cpu().double()
-    ones = torch.ones(conv.groups, *conv.weight.shape[1:], dtype=torch.float64)  # of one output in every group
-    return int(conv._conv_forward(summed, ones, None).sum()) * (conv.out_channels // conv.groups)
-
-
-# The recorder --------------------------------------------------------------------------------------------------------
+from zoo.profiling.synapses import (
+    Product,
+    Synapses,
+    convolution,
+    is_whole,
+    linear_timesteps,
+    product_of_two,
+    product_with_weights,
+)
 
 
 @final
@@ -145,10 +86,25 @@ class OperationCounts(Operations):
         return sum(layer.spikes for layer in layers) / values if values else None
 
     @property
+    def synaptic_spike_rate(self) -> float | None:
+        """Additions that spikes cause over the MACs of the layers that take spikes in; None without such layers.
+
+        A neuron counts here as often as it has synapses, so that additions are this rate times those MACs.
+        """
+        layers = [layer for layer in self.synapses if layer.operation == "AC"]
+        dense = sum(layer.dense for layer in layers)
+        return sum(layer.used for layer in layers) / dense if dense else None
+
+    @property
     def synaptic(self) -> Work:
         """Synaptic operations of all images."""
         counted = {kind: sum(s.counted for s in self.synapses if s.operation == kind) for kind in ("MAC", "AC")}
         return Work(counted["MAC"], counted["AC"])
+
+    @property
+    def sparse_macs(self) -> int:
+        """Multiply-accumulates whose input is not 0, and all outside synapses."""
+        return sum(layer.used for layer in self.synapses if layer.operation == "MAC") + self.other.macs
 
     @property
     def total(self) -> Work:
@@ -166,6 +122,7 @@ class OperationCounts(Operations):
         return {
             "images": self.images,
             "spike_rate": self.spike_rate,
+            "synaptic_spike_rate": self.synaptic_spike_rate,
             "synaptic_macs": synaptic.macs,
             "synaptic_acs": synaptic.acs,
             "synapses": [asdict(layer) | {"counted_per_image": layer.counted / self.images} for layer in self.synapses],
@@ -179,130 +136,290 @@ class OperationCounts(Operations):
         }
 
 
+@dataclass(slots=True)
+class _Call:
+    """A module that runs now.
+
+    Attributes:
+        shape: of its first input.
+        fired: a layer of neurons was inside.
+        multiplied: a product was inside.
+    """
+
+    module: nn.Module
+    shape: Sequence[int]
+    fired: bool = False
+    multiplied: bool = False
+
+
+_BUILT_IN = ("torch", "torchvision")
+"""Packages whose modules are no neurons, whatever they return."""
+
+
 @final
 class Recorder(TorchDispatchMode):
     """Counts the operations of one network; any number of forward passes inside `watching` add up.
 
     Attributes:
         outputs: values that each module has returned, by name.
+        timesteps: T, as often as most layers were called for an image; 1 before the first batch.
     """
 
-    def __init__(self, model: ImageClassifier) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self._model = model
         self._names = {module: name for name, module in model.named_modules()}
         self._whole = {module for module in self._names if isinstance(module, WHOLE)}
-        self._stack: list[nn.Module] = []  # modules that run now, the innermost last
-        self._layer_output: Tensor | None = None  # of the last convolution or linear layer
-        self._synapses: dict[str, Synapses] = {}
+        self._branches: dict[nn.Module, Branch | None] = {
+            module: branch_of(name, model) if isinstance(model, ImageClassifier) else None
+            for module, name in self._names.items()
+        }
+        self._weights = {_memory(p) for p in model.parameters() if not p.is_meta}
+        self._calls: list[_Call] = []  # the innermost last
+        self._inside = 0  # modules charged as a whole that run now
+        self._images = 1
+        self._linear: Tensor | None = None  # what the last product returned, pooled or not: a batch norm folds into it
+        self._synapses: dict[tuple[str, str], Synapses] = {}
         self._rates: dict[str, SpikeRate] = {}
         self._work: dict[Part, dict[Price, Work]] = defaultdict(lambda: defaultdict(Work))
         self._repeated = Work()
         self._uncounted: Counter[Uncounted] = Counter()
         self.outputs: Counter[str] = Counter()
+        self.timesteps = 1
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Count every forward pass inside, in eval mode; no hook stays."""
-        self._stack.clear()  # an exception leaves it as it was
-        self._layer_output = None
+    def watching(self, images: int = 1) -> Iterator[None]:
+        """Count every forward pass inside, of so many images, in eval mode; no hook stays.
+
+        Raises:
+            CountingError: a value that a layer takes in is not finite; the error names the layer.
+        """
+        self._calls.clear()  # an exception leaves them as they were
+        self._inside, self._images, self._linear = 0, images, None
         with ExitStack() as stack:
             for module in self._names:
-                stack.callback(module.register_forward_pre_hook(self._enter).remove)
+                stack.callback(module.register_forward_pre_hook(self._enter, with_kwargs=True).remove)
                 stack.callback(module.register_forward_hook(self._leave, with_kwargs=True).remove)
             stack.enter_context(only_definitions())  # a compiled kernel is no operator of torch: it would not be seen
-            stack.enter_context(self._model.evaluating())
+            stack.enter_context(_nothing_fused(self._model))
+            stack.enter_context(_evaluating(self._model))
             stack.enter_context(self)
             yield
+        self._linear = None
+        seen = {key: synapses.end_batch() for key, synapses in self._synapses.items()}
+        spiking = [steps for key, steps in seen.items() if steps and self._synapses[key].values.are_spikes]
+        self.timesteps = mode(spiking or [steps for steps in seen.values() if steps] or [1])
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Name and kind of the innermost module that runs; of the one that raised, after an exception."""
+        module = self._calls[-1].module if self._calls else self._model
+        return self._names[module] or "the network", type(module).__name__
 
     def counts(self, images: int) -> OperationCounts:
-        """Return what was seen of so many images, in the order of the network."""
-        names = list(self._names.values())
+        """Return what was seen of so many images, in the order of the first calls."""
         return OperationCounts(
             images=images,
-            synapses=tuple(self._synapses[name].to_layer(name) for name in names if name in self._synapses),
-            rates=tuple(self._rates[name] for name in names if name in self._rates),
+            synapses=tuple(synapses.to_layer(name + suffix) for (name, suffix), synapses in self._synapses.items()),
+            rates=tuple(self._rates.values()),
             other=sum((work for works in self._work.values() for work in works.values()), Work()),
             repeated=self._repeated,
             elementwise={part: dict(works) for part, works in self._work.items()},
             uncounted=dict(self._uncounted),
         )
 
-    @property
-    def _depth(self) -> int:
-        """Number of running modules charged as a whole, without norms around others: timm's call their activation."""
-        *outer, inner = self._stack
-        return sum(module in self._whole and not isinstance(module, NORMS) for module in outer) + (inner in self._whole)
-
     # Modules ----------------------------------------------------------------------------------------------------------
 
-    def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._stack.append(module)
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        x = first_tensor((*args, *kwargs.values()))
+        self._calls.append(_Call(module, () if x is None else x.shape))
+        self._inside += module in self._whole
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        y = _first_tensor((output,))
-        if y is not None:
+        call = self._calls.pop()
+        self._inside -= module in self._whole
+        x, y = first_tensor((*args, *kwargs.values())), first_tensor((output,))
+        if x is not None and y is not None:
             self.outputs[self._names[module]] += y.numel()
-        if module in self._whole:
-            x = _first_tensor((*args, *kwargs.values()))
-            assert x is not None
-            assert y is not None
-            self._charge(module, x, y)
-        self._stack.pop()
+            if not self._inside:  # else inside another one, which is charged as a whole
+                self._inside = 1  # looking at values is no work of the network's
+                self._charge(call, x, y)
+                self._inside = 0
+        if self._calls:
+            self._calls[-1].fired |= call.fired
 
-    def _charge(self, module: nn.Module, x: Tensor, y: Tensor) -> None:
-        name = self._names[module]
-        if isinstance(module, LAYERS):
-            self._synapses.setdefault(name, Synapses(branch_of(name, self._model))).add(module, x, y)
-            self._layer_output = y
-        elif self._depth == 1:  # else inside an encoder, decoder or neuron, which is charged as a whole
-            if isinstance(module, (Encoder, *NEURONS)):
-                seen = self._rates.get(name, SpikeRate(name, type(module).__name__, isinstance(module, Encoder), 0, 0))
-                spikes = seen.spikes + int(y.count_nonzero())
-                self._rates[name] = replace(seen, spikes=spikes, values=seen.values + y.numel())
-            part, prices = prices_of(module, folded=x is self._layer_output)
+    def _charge(self, call: _Call, x: Tensor, y: Tensor) -> None:
+        """Count the spikes of a layer of neurons, and the prices of a module that is charged as a whole."""
+        module = call.module
+        if self._has_neurons(call, x, y):
+            call.fired = True
+            self._add_rate(module, y)
+        if module in self._whole:
+            part, prices = prices_of(module)
             for price in prices:
                 self._add(part, price, x.numel(), y.numel(), module)
+
+    def _has_neurons(self, call: _Call, x: Tensor, y: Tensor) -> bool:
+        """Return whether a module turns values into spikes: a known kind, or one that does without a product."""
+        if isinstance(call.module, Encoder):
+            return are_spikes(y)
+        if isinstance(call.module, NEURONS):
+            return True
+        package = type(call.module).__module__.partition(".")[0]
+        zoos = isinstance(self._model, ImageClassifier)
+        if zoos or package in _BUILT_IN or call.fired or call.multiplied or call.module is self._model:
+            return False
+        return x.is_floating_point() and are_spikes(y) and not is_whole(x)
+
+    def _add_rate(self, module: nn.Module, y: Tensor) -> None:
+        name = self._names[module]
+        old = self._rates.get(name)
+        spikes, values = (old.spikes, old.values) if old else (0, 0)
+        counted = spikes + int(y.count_nonzero()), values + y.numel()
+        self._rates[name] = SpikeRate(name, type(module).__name__, isinstance(module, Encoder), *counted)
 
     # Operators outside them -------------------------------------------------------------------------------------------
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self._stack and not self._depth:
-            self._see(func.overloadpacket, args, result)
+        if self._calls:
+            inner = isinstance(self._calls[-1].module, LAYERS)
+            if inner or not self._inside:
+                self._see(func.overloadpacket, args, result, alone=inner)
         return result
 
-    def _see(self, operator: Any, args: Any, result: Any) -> None:
-        module = self._stack[-1]
-        price = FOLDED_SCALE if isinstance(module, (SpikingActivation, ScaledIdentity)) else BY_OPERATOR.get(operator)
+    def _see(self, operator: Any, args: Any, result: Any, alone: bool) -> None:
+        """Count an operator; `alone`: inside a layer, of which the product alone is work, the rest made once."""
+        name = operator.__name__.removesuffix("_")
+        module = self._calls[-1].module
+        product = self._product(name, args, result)
+        if product is not None:
+            self._multiply(name, product)
+            self._linear = result
+            return
+        if alone:
+            return
+        price = FOLDED_SCALE if isinstance(module, (SpikingActivation, ScaledIdentity)) else BY_OPERATOR.get(name)
         if price is MOVE:
             return
-        x, y = _first_tensor(args), _first_tensor((result,))
+        x, y = first_tensor(args), first_tensor((result,))
+        if name in NORM_OPERATORS:
+            price = FOLDED_NORM if self._folds(x) else NORM
         if price is None or x is None or y is None:
             self._uncounted[Uncounted(self._names[module], type(module).__name__, str(operator))] += 1
             return
-        read = _window_size(args[1]) * y.numel() if operator in WINDOWED else x.numel()
+        if name in POOLING and self._folds(x):
+            self._linear = y
+        read = _window_size(args[1], x.dim() - 2) * y.numel() if name in POOLING else x.numel()
         self._add(Part.REST, price, read, y.numel(), module)
+
+    def _folds(self, x: Tensor | None) -> bool:
+        """Return whether a batch norm of x folds into the product before; views of a tensor share its memory."""
+        last = self._linear
+        return x is not None and last is not None and _memory(x) == _memory(last)
+
+    def _product(self, name: str, args: Any, result: Any) -> Product | None:
+        """Read a call that multiplies; None for another operator."""
+        if name == "convolution":
+            return convolution(args, self._images, result)
+        if name not in _MATRICES:
+            return None
+        one, other = args[_MATRICES[name] :][:2]
+        if name in ("mv", "addmv", "dot"):
+            one, other = one.reshape(-1, one.shape[-1]), other[:, None]
+        call = self._calls[-1]
+        if isinstance(call.module, nn.Linear):
+            return product_with_weights(one, other.shape[-1], linear_timesteps(call.shape, self._images), result)
+        if self._is_weight(other):
+            steps = 1 if len(one) == self._images else None
+            return product_with_weights(one, other.shape[-1], steps, result)
+        if self._is_weight(one):
+            return product_with_weights(other, one.shape[-2], None, result)
+        return product_of_two(one, other, result)
+
+    def _is_weight(self, x: Tensor) -> bool:
+        return _memory(x) in self._weights
+
+    def _multiply(self, name: str, product: Product) -> None:
+        """Add a product to its layer; those without a module of their own are told apart by their shape."""
+        module = self._calls[-1].module
+        for call in self._calls:
+            call.multiplied = True
+        sizes = "" if product.other is None else f"{'×'.join(map(str, product.x.shape[-2:]))}×{product.other.shape[-1]}"
+        alone = isinstance(module, LAYERS)
+        suffix = "" if alone else f".{name} {sizes or product.dense // max(1, product.x.numel())}".rstrip()
+        key = self._names[module], suffix
+        try:
+            self._synapses.setdefault(key, Synapses(self._branches[module])).add(product)
+        except CountingError as error:
+            raise CountingError(f"{' ('.join(self.place)}) {error}") from None
 
     def _add(self, part: Part, price: Price, read: int, written: int, module: nn.Module) -> None:
         self._work[part][price] += price.read * read + price.written * written
         # T timesteps hold T times the values.
-        inside = isinstance(module, NEURONS) or branch_of(self._names[module], self._model) == "spiking"
+        inside = isinstance(module, NEURONS) or self._branches[module] != "analog"
         if isinstance(module, Decoder) or (inside and not isinstance(module, Encoder)):
             self._repeated += price.read * read
         if isinstance(module, Encoder) or (inside and not isinstance(module, Decoder)):
             self._repeated += price.written * written
 
 
-def _window_size(window: Sequence[int]) -> int:
-    """Return the values of a pooling window, (k,) for a square or (k, l)."""
-    return window[0] ** 2 if len(window) == 1 else prod(window)
+_MATRICES = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1}
+"""Operators that multiply matrices → which argument is the first."""
 
 
-def _first_tensor(values: tuple[Any, ...]) -> Tensor | None:
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Run in eval mode without gradients; every module's mode is restored."""
+    if isinstance(model, ImageClassifier):
+        with model.evaluating():
+            yield
+        return
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+@contextmanager
+def _nothing_fused(model: nn.Module) -> Iterator[None]:
+    """Have torch run attention, recurrent layers and compiled functions as the operators that they are made of."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if "torch._dynamo" in sys.modules:  # else nothing is compiled
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            if any(isinstance(module, nn.LSTM) for module in model.modules()):
+                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def are_spikes(y: Tensor) -> bool:
+    """Return whether every value is −1, 0 or 1."""
+    return bool(y.numel()) and y.dtype is not torch.bool and float(y.abs().max()) <= 1 and is_whole(y)
+
+
+def _memory(x: Tensor) -> int:
+    return x.untyped_storage().data_ptr()
+
+
+def _window_size(window: Sequence[int], dimensions: int) -> int:
+    """Return the values of a pooling window, (k,) for all dimensions or one number for each."""
+    return window[0] ** dimensions if len(window) == 1 else prod(window)
+
+
+def first_tensor(values: tuple[Any, ...]) -> Tensor | None:
     """Return the first tensor of these, or of the tuples among them."""
     for value in values:
-        tensor = _first_tensor(tuple(value)) if isinstance(value, (tuple, list)) else value
+        tensor = first_tensor(tuple(value)) if isinstance(value, (tuple, list)) else value
         if isinstance(tensor, Tensor):
             return tensor
     return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.catalog.files import Catalog
 from zoo.catalog.records import EnergyRange, in_digits
@@ -41,6 +41,7 @@ from zoo.profiling.macs import (
     count_products,
     list_layers,
 )
+from zoo.profiling.modules import Inputs, Reset, count_module, estimates_of, layers_of, unwrap
 from zoo.profiling.recorder import OperationCounts, Recorder
 from zoo.profiling.rivals import open_control, open_network, twin_of
 from zoo.profiling.steps import count_steps
@@ -62,12 +63,12 @@ class Profile(Cost):
     Attributes:
         name: the model's.
         weights: the source of its weights, in words; None without images, which alone need them.
-        num_classes: logits.
+        num_classes: logits; 0 if that is not known, of a module that is no network of the zoo.
         params_analog: of the analog branch, and of what lies in neither.
         params_spiking: of the spiking branch.
         size_bytes: parameters and buffers.
         activations: outputs of convolutions and linear layers for one image, all timesteps.
-        first_count: MACs of convolutions, linear layers and products of matrices alone.
+        product_macs: MACs of convolutions, linear layers and products of matrices alone.
         layers: every layer.
         steps: sequential steps of an image, its latency: see `count_steps`; None if that is not known.
         control: the profile of the network without spikes, by images of the same size; None if there is none.
@@ -83,7 +84,7 @@ class Profile(Cost):
     params_spiking: int
     size_bytes: int
     activations: int
-    first_count: int
+    product_macs: int
     layers: tuple[Layer, ...]
     steps: int | None = None
     control: Profile | None = None
@@ -153,9 +154,18 @@ class Profile(Cost):
     def additions_per_mac(self) -> float | None:
         """Additions that a multiply-accumulate of the twin must cost for spikes to win: the break-even; None without.
 
-        Spikes × weights over nonzero activations × weights.
+        Spikes × weights over nonzero activations × weights: synapses alone.
         """
         return self._over_twin("used")
+
+    @property
+    def additions_per_mac_in_all(self) -> float | None:
+        """The same break-even with all that is charged, neurons, pooling, coders too, zeros skipped; None without."""
+        own, twin = self.activity, None if self.twin is None else self.twin.activity
+        if own is None or twin is None:
+            return None
+        saved = twin.sparse_macs - own.sparse_macs
+        return (own.total.acs - twin.total.acs) / saved if saved else None
 
     def _over_twin(self, count: str) -> float | None:
         """Ratio of the counts of all layers whose inputs are spikes here, and levels in the twin."""
@@ -193,9 +203,10 @@ class Profile(Cost):
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object, raw integers, the figures at the top."""
-        nested = ("layers", "control", "twin", "activity", "estimates")
+        nested = ("layers", "control", "twin", "activity", "estimates", "product_macs")
         return {
             **{field.name: getattr(self, field.name) for field in fields(self) if field.name not in nested},
+            "first_count": self.product_macs,
             "energy_ratio": self.energy_ratio,
             "energy_ratios": self.energy_range and self.energy_range.ratios,
             "statement": self.statement,
@@ -204,6 +215,7 @@ class Profile(Cost):
             "twin": _rival_json(self.twin),
             "spikes_per_activation": self.spikes_per_activation,
             "additions_per_mac": self.additions_per_mac,
+            "additions_per_mac_in_all": self.additions_per_mac_in_all,
             "layers": [asdict(layer) for layer in self.layers],
             "activity": self.activity and self.activity.to_json(),
             "energy": self.activity and energy_json(self.activity),
@@ -223,12 +235,15 @@ def _rival_json(rival: Profile | None) -> dict[str, Any] | None:
 
 
 def profile(
-    model: ImageClassifier | OpenedModel | str,
+    model: ImageClassifier | OpenedModel | str | nn.Module,
     image_size: int | None = None,
     *,
     num_classes: int | None = None,
     in_chans: int | None = None,
     images: Tensor | Iterable[Tensor] | None = None,
+    reset: Reset | None = None,
+    inputs: Inputs | None = None,
+    images_per_batch: int = MAX_BATCH,
     device: str | None = None,
     endpoint: str | None = None,
     cache_dir: Path | str | None = None,
@@ -248,13 +263,21 @@ def profile(
         >>> cost.control.name  # the same network without spikes
         'ann_resnet_b8_m2_d4'
 
+        >>> own = zoo.profile(torch.nn.Linear(4, 2), images=torch.ones(3, 4))  # any torch module
+        >>> own.macs, own.activity.synaptic.acs  # every input was 1: additions
+        (8, 24)
+
     Args:
         model: a network; or a name as `create_model` takes it. Weights are loaded only if there are images; a network
-            without any is initialised from a fixed seed.
+            without any is initialised from a fixed seed. Any other torch module is counted on images alone: T is as
+            often as its layers are called for an image, and it has no control.
         image_size: pixels a side; by default the images' own, without images the weight's, or 224.
         num_classes, in_chans: for a name; by default its weight's own, or 1000 classes and 3 channels.
         images: (N, C, H, W) in [0, 1], or any number of (C, H, W); H = W. They are read as they are needed, and pass
             in batches of bounded memory. (N, T, C, H, W) for a network that takes frames; its control sees their mean.
+        reset: called with a module of one's own before every batch, such as spikingjelly's `functional.reset_net`.
+        inputs: makes the arguments of such a module from a batch (N, …): a tensor, a tuple, a mapping of keywords.
+        images_per_batch: at most so many at once.
         device: where to compute, such as `cuda`; by default the device of a network, and for a name the CPU. A network
             is moved there.
         endpoint: this and what follows as for `create_model`.
@@ -263,28 +286,92 @@ def profile(
         InputError: the model is on the meta device, the machine lacks `device`, or an image or `image_size` does not
             fit; what else `create_model` raises.
         OptionError: an argument has the wrong type, or `num_classes` goes with a network.
+        CountingError: a module raises, keeps state from batch to batch, or meets values that are not finite.
     """
+    per_batch = check_count("images_per_batch", images_per_batch, 1, MAX_PROFILED_SIZE)
     if image_size is not None:
         image_size = check_count("image_size", image_size, 1, MAX_PROFILED_SIZE)
     place = None if device is None else usable_device(device)
+    if isinstance(model, nn.Module) and not isinstance(model, ImageClassifier):
+        module = unwrap(model if place is None else model.to(place))
+        return _profile_module(module, images, registry, reset=reset, inputs=inputs, images_per_batch=per_batch)
+    if reset is not None or inputs is not None:
+        raise OptionError("reset= and inputs= go with a module of your own; networks of the zoo start from rest")
     if isinstance(model, str):
         places = Places(endpoint=endpoint, cache_dir=cache_dir, token=token, registry=registry, catalog=catalog)
         model = open_model(model, listed=True, **places)
+    shape = {"num_classes": num_classes, "in_chans": in_chans}
+    return _profile_network(model, image_size, images, place, per_batch, registry, catalog, **shape)
+
+
+def _profile_network(
+    model: ImageClassifier | OpenedModel,
+    image_size: int | None,
+    images: Tensor | Iterable[Tensor] | None,
+    place: str | None,
+    per_batch: int,
+    registry: Registry | None,
+    catalog: Catalog | None,
+    **shape: int | None,
+) -> Profile:
+    """Count a network of the zoo beside its rivals."""
     if isinstance(model, OpenedModel):
         registry, catalog = model.registry, model.places.get("catalog")
-    network, weights, own_size = _network(model, num_classes, in_chans, trained=images is not None)
+    network, weights, own_size = _network(model, **shape, trained=images is not None)
     network = network if place is None else network.to(place)
-    stream, size = (None, image_size or own_size) if images is None else _open_images(images, image_size, network)
     opened = model if isinstance(model, OpenedModel) else open_network(network, registry, catalog)
     networks = _networks(network, weights, opened, trained=images is not None)
-    profiles = {role: _describe(rival, size, words) for role, (rival, words) in networks.items()}
-    estimates: tuple[Estimate, ...] = ()
-    if stream is not None:
-        measured = _measure({role: rival for role, (rival, _) in networks.items()}, stream, profiles[OWN], registry)
-        profiles = {role: replace(described, activity=measured[role].counts) for role, described in profiles.items()}
-        estimates = estimate_all(measured[OWN], measured.get(CONTROL), measured.get(TWIN))
-    rivals = {"control": profiles.get(CONTROL), "twin": profiles.get(TWIN)}
-    return replace(profiles[OWN], estimates=estimates, **rivals)  # type: ignore[arg-type] # these fields are profiles
+    if images is None:
+        return _beside_rivals({role: _describe(*rival, image_size or own_size) for role, rival in networks.items()})
+    stream, size = _open_images(images, image_size, network)
+    profiles = {role: _describe(*rival, size) for role, rival in networks.items()}
+    alone = {role: rival for role, (rival, _) in networks.items()}
+    measured = _measure(alone, stream, profiles[OWN], registry, per_batch)
+    profiles = {role: replace(described, activity=measured[role].counts) for role, described in profiles.items()}
+    estimates = estimate_all(measured[OWN], measured.get(CONTROL), measured.get(TWIN))
+    return replace(_beside_rivals(profiles), estimates=estimates)
+
+
+def _beside_rivals(profiles: Mapping[str, Profile]) -> Profile:
+    return replace(profiles[OWN], control=profiles.get(CONTROL), twin=profiles.get(TWIN))
+
+
+def _profile_module(
+    module: nn.Module, images: Tensor | Iterable[Tensor] | None, registry: Registry | None, **options: Any
+) -> Profile:
+    """Count a module that is no network of the zoo; its layers that take or make spikes are its spiking branch."""
+    if images is None:
+        raise OptionError(f"{type(module).__name__} is no network of the zoo: count it on images, by images=batch")
+    recorder, counts, side = count_module(module, images, **options)
+    layers, timesteps = layers_of(module, recorder, counts), recorder.timesteps
+    spiking = [layer for layer in layers if layer.branch == "spiking"]
+    macs, macs_spiking = (sum(layer.macs for layer in chosen) for chosen in (layers, spiking))
+    params, params_spiking = (sum(layer.params for layer in chosen) for chosen in (layers, spiking))
+    return Profile(
+        params=params,
+        image_size=side,
+        timesteps=timesteps,
+        macs=macs,
+        macs_analog=macs - macs_spiking,
+        macs_spiking=macs_spiking,
+        macs_per_timestep=round(macs / timesteps),
+        unsupported={},
+        name=type(module).__name__,
+        weights="as given",
+        num_classes=0,
+        params_analog=params - params_spiking,
+        params_spiking=params_spiking,
+        size_bytes=_bytes_of(module),
+        activations=sum(layer.outputs for layer in counts.synapses) // counts.images,
+        product_macs=macs,
+        layers=layers,
+        activity=counts,
+        estimates=estimates_of(counts, registry),
+    )
+
+
+def _bytes_of(module: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
 
 
 def _networks(
@@ -301,7 +388,7 @@ def _networks(
     return networks
 
 
-def _describe(network: ImageClassifier, size: int, weights: str | None) -> Profile:
+def _describe(network: ImageClassifier, weights: str | None, size: int) -> Profile:
     """Count what does not depend on images."""
     analysis, recorder = count_macs(network, size), Recorder(network)
     with recorder.watching():
@@ -312,12 +399,12 @@ def _describe(network: ImageClassifier, size: int, weights: str | None) -> Profi
         **vars(cost),
         params_analog=cost.params - spiking,
         params_spiking=spiking,
-        size_bytes=sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers())),
+        size_bytes=_bytes_of(network),
         name=str(network.spec),
         weights=weights,
         num_classes=network.num_classes,
         activations=sum(layer.outputs for layer in recorder.counts(1).synapses),
-        first_count=count_products(analysis),
+        product_macs=count_products(analysis),
         layers=list_layers(network, analysis.by_module(), recorder.outputs),
         steps=count_steps(network),
     )
@@ -379,10 +466,14 @@ def _seen_by(network: ImageClassifier, images: Tensor) -> Tensor:
 
 
 def _measure(
-    networks: Mapping[str, ImageClassifier], images: Iterator[Tensor], described: Profile, registry: Registry | None
+    networks: Mapping[str, ImageClassifier],
+    images: Iterator[Tensor],
+    described: Profile,
+    registry: Registry | None,
+    most: int,
 ) -> dict[str, Observation]:
     """Count the same images in each network, with every model of energy; thresholds are folded in copies."""
-    batch = max(1, min(MAX_BATCH, BATCH_VALUES // max(layer.outputs for layer in described.layers)))
+    batch = max(1, min(most, BATCH_VALUES // max(layer.outputs for layer in described.layers)))
     folded = {role: _folded(network) for role, network in networks.items()}
     recorders = {role: Recorder(network) for role, network in folded.items()}
     types = energy_models(registry)
@@ -394,7 +485,7 @@ def _measure(
         count += len(chunk)
         for role, network in folded.items():
             seen = _seen_by(network, stacked)
-            with recorders[role].watching():
+            with recorders[role].watching(len(chunk)):
                 network(seen)
             for model in models[role].values():
                 model.measure(seen)
