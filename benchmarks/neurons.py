@@ -9,6 +9,7 @@ images. Results are written after every run, and the same command goes on with t
 from __future__ import annotations
 
 import json
+import statistics
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,7 +23,6 @@ from torch import Tensor
 import zoo
 from benchmarks.accuracy.configurations import count_seeds
 from benchmarks.common.reporting import RESULTS, Out, markdown_table, print_table, write_beside, write_result
-from benchmarks.common.seeds import summarise_seeds, tell_seeds
 from zoo.blocks import BitPlaneEncoder, bit_plane_decode, straight_through_planes
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import BINARY_LSB_FIRST
@@ -143,13 +143,19 @@ def read_done(path: Path, budget: Mapping[str, Any]) -> dict[str, list[dict[str,
 
 def summarise(experiment: Experiment, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A row of the result."""
-    figures = summarise_seeds([run["top1"] for run in runs], [run["spike_rate"] for run in runs])
+    top1 = [run["top1"] for run in runs]
+    rates = [run["spike_rate"] for run in runs if run["spike_rate"] is not None]
+    figures = {"top1": statistics.mean(top1), "least": min(top1), "most": max(top1)}
+    figures["spike_rate"] = statistics.mean(rates) if rates else None
     return {**asdict(experiment), **figures, "runs": list(runs)}
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:
     """A line of the table."""
-    return [row["title"], *tell_seeds(row, len(row["runs"]))]
+    seeds = len(row["runs"])
+    spread = "" if seeds == 1 else f" ({row['least']:.2f} to {row['most']:.2f})"
+    rate = "–" if row["spike_rate"] is None else f"{100 * row['spike_rate']:.1f} %"
+    return [row["title"], f"{row['top1']:.2f}{spread}", rate, str(seeds)]
 
 
 @app.command()

@@ -85,27 +85,7 @@ class Counted(BaseModel):
     timesteps: int
 
 
-class Spent(BaseModel):
-    """Energy of a trained network for one image.
-
-    Attributes:
-        images: that it is an average over.
-        microjoules: by float32 arithmetic at 45 nm.
-        spike_rate: spikes per neuron and timestep; None if nothing spikes.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["energy"] = "energy"
-    budget: str
-    name: str
-    seed: int
-    images: int
-    microjoules: float
-    spike_rate: float | None = None
-
-
-Record = Run | Counted | Spent
+Record = Run | Counted
 _RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
@@ -139,7 +119,6 @@ class Ledger:
         self.path = path
         self._runs: dict[tuple[str, str, int], Run] = {}
         self._costs: dict[tuple[str, int, int], Counted] = {}
-        self._energies: dict[tuple[str, str, int], Spent] = {}
         lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
         if lines.pop():  # after the last line feed
             os.truncate(path, sum(len(line) + 1 for line in lines))
@@ -166,19 +145,9 @@ class Ledger:
         """Return the record of that count."""
         return self._costs.get((name, classes, image_size))
 
-    def runs(self) -> list[Run]:
-        """Return the runs of every budget."""
-        return list(self._runs.values())
-
-    def energy(self, run: Run) -> Spent | None:
-        """Return what the network of that run spends."""
-        return self._energies.get((run.budget, run.name, run.seed))
-
     def _keep(self, record: Record) -> None:
         if isinstance(record, Run):
             self._runs[record.budget, record.name, record.seed] = record
-        elif isinstance(record, Spent):
-            self._energies[record.budget, record.name, record.seed] = record
         else:
             self._costs[record.name, record.classes, record.image_size] = record
 

@@ -3,7 +3,7 @@
 - floor: the same convolutions, norms and linear layers alone, same shapes, same order, forward and backward, in torch's
   default layout or in channels_last, whichever is faster;
 - floor fused, for inference: without norms, weights rounded once;
-- plain: the published arithmetic, written from the equations (benchmarks/common/plain_has8.py);
+- plain: the published arithmetic with `fourier`, by plugins/zoo-has8-reference;
 - published: the authors' own code, with `--published CLONE`, a clone of github.com/luutn2002/has-8; in float32 at
   32 pixels;
 - fused: ours after `fuse()`, for inference; in bfloat16 it rounds weights to that too;

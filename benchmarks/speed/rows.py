@@ -18,7 +18,9 @@ from benchmarks.common.timing import interleave, time_step
 from benchmarks.speed.steps import PUBLISHED, Step, Work, build_step, peak_memory, step_of
 from zoo.cpu.memory import keep_freed_memory
 
-ENCODERS, DIRECT = ("ste", "fourier"), ("direct",)
+PLAIN = "fourier"
+"""The encoder of the published code, and so of what is measured beside it."""
+ENCODERS, DIRECT = ("ste", PLAIN), ("direct",)
 PUBLISHED_SIZE = 32
 LAYOUTS = ("floor", "floor channels_last")
 FUSED_LAYOUTS = ("floor fused", "floor fused channels_last")
@@ -38,22 +40,22 @@ def encoders_of(model: str) -> tuple[str, ...]:
 
 
 def subjects(about: Mapping[str, Any], compiled: bool) -> dict[str, Work]:
-    """Everything that is timed together, by name. Floors and the published code know no encoder."""
-    encoders, hybrid = encoders_of(about["model"]), not about["model"].startswith("sew_")
+    """Everything that is timed together, by name. Floors, plain and the published code have one encoder."""
+    encoders = encoders_of(about["model"])
     alone = list(LAYOUTS)
     if not about["training"]:
         alone += FUSED_LAYOUTS
     is_published = about["model"] in PUBLISHED and about["dtype"] == "float32" and about["size"] == PUBLISHED_SIZE
     if about["clone"] and is_published:
         alone.append("published")
+    if PLAIN in encoders:
+        alone.append("plain")
     own = ["ours"]
-    if hybrid:
-        own.append("plain")
     if not about["training"]:
         own.append("ours fused")
     if compiled:
         own.append("ours compiled")
-    found = {name: Work(name, encoder=encoders[0], **about) for name in alone}
+    found = {name: Work(name, encoder=PLAIN if name == "plain" else encoders[0], **about) for name in alone}
     for encoder, subject in itertools.product(encoders, own):
         found[f"{subject} {encoder}"] = Work(subject, encoder=encoder, **about)
     return found
@@ -94,10 +96,9 @@ def ratios_of(found: Mapping[str, Sequence[float]], encoders: Sequence[str]) -> 
             fused_floor = min((found[layout] for layout in FUSED_LAYOUTS), key=median)
             own["fused_over_floor"] = ratio(fused, fused_floor)
             best = min(ours, fused, key=median)
-        if f"plain {encoder}" in found:
-            own["speedup"] = ratio(found[f"plain {encoder}"], best)
-        if "published" in found and encoder == "fourier":
-            own["published"] = ratio(found["published"], best)
+        if encoder == PLAIN:
+            others = {"speedup": "plain", "published": "published"}
+            own |= {figure: ratio(found[other], best) for figure, other in others.items() if other in found}
         ratios[encoder] = own
     return ratios
 
@@ -145,6 +146,6 @@ def measure_row(about: Mapping[str, Any], threads: Sequence[int], repeats: int, 
     """Measure one row; peak memory beside plain's, which a network of spikes alone has not."""
     row = measure(about, threads, repeats, compiled)
     if memory and not about["model"].startswith("sew_"):
-        own, plain = (peak_memory(Work(each, encoder=ENCODERS[0], **about), 1) for each in ("ours", "plain"))
+        own, plain = (peak_memory(Work(each, encoder=PLAIN, **about), 1) for each in ("ours", "plain"))
         row["memory_over_plain"] = own / plain if own and plain else None
     return row

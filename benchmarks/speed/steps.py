@@ -1,4 +1,4 @@
-"""Steps that the speed benchmark times: forward or training, of a network, its bare layers, the plain one, a peer.
+"""Steps that the speed benchmark times: forward or training, of a network, its bare layers, a peer.
 
 A training step is forward, cross-entropy and backward, without an optimiser, which is the same for all. Run as a script
 it prints the peak memory of one step in a process of its own:
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -29,7 +28,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import zoo
-from benchmarks.common.plain_has8 import PlainHas8
 from benchmarks.common.reporting import ROOT
 
 CLASSES = 10
@@ -84,14 +82,6 @@ class SewPeer(nn.Module):
         return logits
 
 
-def parse_size(model: str) -> tuple[str, int, int, int]:
-    """`resnet_b32_m2_d4` → its parts."""
-    found = re.fullmatch(r"(resnet|vgg)_b(\d+)_m(\d+)_d(\d+)", model)
-    if found is None:
-        raise ValueError(f"{model!r} is not a size; valid: resnet_b32_m2_d4, vgg_b16_m2_d4 and the like")
-    return found[1], int(found[2]), int(found[3]), int(found[4])
-
-
 PUBLISHED = {"resnet_b32_m2_d4": "has8_rn_b32_m2_d4", "resnet_b64_m2_d4": "has8_rn_b64_m2_d4"} | {
     f"vgg_b{base}_m2_d4": f"has8_vgg_b{base}_m2_d4" for base in (16, 24)
 }
@@ -118,11 +108,11 @@ class Published(nn.Module):
 def build_network(work: Work) -> nn.Module:
     """Build any subject but the floor: plain, published, or ours as it is, fused, or compiled."""
     torch.manual_seed(0)
-    if work.subject == "plain":
-        return PlainHas8(*parse_size(work.model), work.encoder, CLASSES)
     if work.subject == "published":
         return Published(work.clone, work.model)
     name = f"has8_{work.model}_{work.encoder}_bpd" if work.is_hybrid else work.model
+    if work.subject == "plain":
+        name = f"has8_{work.model.replace('_', 'ref_', 1)}_{work.encoder}ref_bpdref_lifref"
     model = zoo.create_model(name, pretrained=False, num_classes=CLASSES)
     if work.subject == "ours fused":
         return model.eval().fuse(torch.bfloat16 if work.dtype == "bfloat16" else None)
@@ -156,8 +146,8 @@ def _plain_layer(module: nn.Module, fused: bool) -> nn.Module:
 def layer_calls(work: Work, memory_format: torch.memory_format = torch.contiguous_format) -> list[LayerCall]:
     """Every convolution, norm and linear layer of the network in the order in which it runs them; no norms if fused.
 
-    Shapes are those that hooks see in the plain network, or in ours of spikes alone; inputs of one shape share their
-    memory, in the type that autocast gives them. Fused layers have their weights in that type.
+    Shapes are those that hooks see in ours; inputs of one shape share their memory, in the type that autocast gives
+    them. Fused layers have their weights in that type.
     """
     seen: list[tuple[nn.Module, torch.Size, torch.Size, bool]] = []
     fused = work.subject.startswith("floor fused")
@@ -172,8 +162,7 @@ def layer_calls(work: Work, memory_format: torch.memory_format = torch.contiguou
         differentiable = inputs[0].requires_grad and work.training
         seen.append((_plain_layer(module, fused), batched(inputs[0]), batched(output), differentiable))
 
-    subject = "plain" if work.is_hybrid else "ours"
-    network = build_network(replace(work, subject=subject)).eval()  # a single image has no batch statistics
+    network = build_network(replace(work, subject="ours")).eval()  # a single image has no batch statistics
     for each in network.modules():
         if isinstance(each, kinds):
             each.register_forward_hook(record)
