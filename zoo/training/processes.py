@@ -88,7 +88,7 @@ def compare(facts: Mapping[str, Any]) -> None:
     """Raise `InputError` in all processes if those of one differ from the first one's; it names what differs."""
     (first_place, first), *others = gather((_place(), dict(facts)))
     for place, theirs in others:
-        changed = describe_changes(first, theirs)
+        changed = describe_changes(first, theirs, "there")
         if changed:
             differing = ", ".join(f"{name} ({values})" for name, values in changed.items())
             raise InputError(
@@ -97,10 +97,10 @@ def compare(facts: Mapping[str, Any]) -> None:
             )
 
 
-def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any], word: str = "now") -> dict[str, str]:
     """Return what differs: its name, and both values in words."""
     return {
-        key: f"{before.get(key)!s:.40}, now {now.get(key)!s:.40}"
+        key: f"{before.get(key)!s:.40}, {word} {now.get(key)!s:.40}"
         for key in {**now, **before}
         if before.get(key) != now.get(key)
     }

@@ -1,0 +1,142 @@
+"""Two machines, each a torchrun on loopback with its own copy of the data: they agree, or end with one sentence."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.data.made_data import encoded, folder
+from tests.training.train_processes import PATIENCE, TrainProcess
+
+NAME = "has8_resnet_b2_m2_d1_ste_bpd"
+SETTINGS = ("--epochs", "8", "--batch-size", "8", "--precision", "no", "--image-size", "16", "--device", "cpu")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+class Machine:
+    """A torchrun, whose processes print into one file."""
+
+    def __init__(self, log: Path, launcher: tuple[str, ...], *arguments: str | Path) -> None:
+        self._log, self._file = log, log.open("wb")
+        command = [sys.executable, "-m", "torch.distributed.run", *launcher, "-m", "zoo", *map(str, arguments)]
+        self._process = subprocess.Popen(command, stdout=self._file, stderr=self._file)
+
+    @property
+    def text(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def kill_worker(self) -> None:
+        for worker in psutil.Process(self._process.pid).children():
+            worker.kill()
+
+    def end(self) -> int:
+        try:
+            return self._process.wait(PATIENCE)
+        finally:
+            self._process.kill()
+            self._file.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., list[Machine]]:
+    """Start the first and the second machine with these arguments of `zoo`."""
+
+    def started(first: list[Any], second: list[Any]) -> list[Machine]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            place = f"127.0.0.1:{free.getsockname()[1]}"
+        launcher = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", place)
+        pairs = (("first", first), ("second", second))
+        return [Machine(tmp_path / f"{name}.log", launcher, *arguments) for name, arguments in pairs]
+
+    return started
+
+
+@pytest.fixture
+def copies(tmp_path: Path) -> tuple[Path, Path]:
+    """The same photographs on two machines."""
+    first = folder(tmp_path / "a" / "photos", {"dark": 10, "bright": 10})
+    return first, Path(shutil.copytree(first, tmp_path / "b" / "photos"))
+
+
+def train(data: Path, out: Path, *more: str) -> list[Any]:
+    return ["train", NAME, "--data", data, "--out", out, *SETTINGS, *more]
+
+
+def contents(out: Path) -> tuple[bytes, list[dict[str, str]]]:
+    """The weights of a finished run, and metrics.csv without its times."""
+    with (out / "metrics.csv").open(encoding="utf-8") as file:
+        rows = [{key: value for key, value in row.items() if "second" not in key} for row in csv.DictReader(file)]
+    return (out / "model.safetensors").read_bytes(), rows
+
+
+def ends(machines: list[Machine]) -> list[int]:
+    return [machine.end() for machine in machines]
+
+
+DIFFERENCES: dict[str, Callable[[Path], object]] = {
+    "missing": lambda data: (data / "dark" / "00001.jpg").unlink(),
+    "cut": lambda data: (data / "dark" / "00001.jpg").write_bytes(encoded(False, 1)[:200]),
+    "altered": lambda data: (data / "dark" / "00001.jpg").write_bytes(encoded(False, 99)),
+    "moved": lambda data: (data / "dark" / "00001.jpg").rename(data / "bright" / "00077.jpg"),
+    "gone": lambda data: shutil.rmtree(data),
+}
+
+
+@pytest.mark.parametrize("difference", DIFFERENCES)
+def test_other_data_are_named_on_both_machines(
+    difference: str, copies: tuple[Path, Path], start: Callable[..., list[Machine]], tmp_path: Path
+) -> None:
+    DIFFERENCES[difference](copies[1])
+    machines = start(*(train(data, tmp_path / "run") for data in copies))
+    assert ends(machines) == [1, 1]
+    for machine in machines:
+        errors = [line for line in machine.text.splitlines() if line.startswith("error:")]
+        assert len(errors) == 1, machine.text
+        assert re.search("process 1 on .*images|photos is not a folder", errors[0])
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_a_run_that_was_stopped_or_killed_goes_on_to_the_same_bits(
+    copies: tuple[Path, Path], start: Callable[..., list[Machine]], tmp_path: Path
+) -> None:
+    """Its folder lies on the first machine alone."""
+    whole, out, elsewhere = tmp_path / "whole", tmp_path / "a" / "run", tmp_path / "b" / "run"
+    assert ends(start(*(train(data, whole) for data in copies))) == [0, 0]
+    stopped = start(train(copies[0], out, "--minutes", "0"), train(copies[1], elsewhere, "--minutes", "0"))
+    assert ends(stopped) == [0, 0]
+    assert not elsewhere.exists()
+    told = "\n".join(machine.text for machine in stopped)
+    assert len(re.findall(r"epoch 1 of 8, after step 1 of 2.*torchrun --nnodes 2 .*--resume", told)) == 1
+
+    first, second = killed = start(*(["train", "--resume", "--out", each] for each in (out, elsewhere)))
+    end = time.monotonic() + PATIENCE
+    while "epoch 2/8" not in first.text + second.text:
+        assert time.monotonic() < end, first.text + second.text
+        time.sleep(0.02)
+    second.kill_worker()
+    assert ends(killed) == [1, 1]
+    assert "another process of this run" in first.text + second.text
+
+    for processes, needed in ((1, "--accumulate 2"), (3, "2 processes")):
+        launcher = ("--standalone", "--nproc-per-node", str(processes))
+        other = Machine(tmp_path / "other.log", launcher, "train", "--resume", "--out", out)
+        assert other.end() == 1
+        assert needed in other.text
+    alone = Path(shutil.copytree(out, tmp_path / "alone"))
+    one = TrainProcess(["train", "--resume", "--out", str(alone), "--accumulate", "2"], tmp_path / "one.log")
+    assert one.end() == 0, one.text
+
+    assert ends(start(*(["train", "--resume", "--out", each] for each in (out, elsewhere)))) == [0, 0]
+    assert contents(out) == contents(whole)
