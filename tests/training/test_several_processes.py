@@ -12,10 +12,12 @@ import pytest
 import torch
 
 import zoo
-from tests.data.made_data import packed
+from tests.data.made_data import folder, packed
 from tests.training.train_processes import TrainProcess, arguments
 from zoo.data import load_split
 from zoo.training import evaluate
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "zoo")
 
 
 def _figures(out: Path, *keys: str) -> list[list[float]]:
@@ -30,8 +32,7 @@ def test_two_processes_give_the_result_of_one_that_accumulates(tmp_path: Path) -
     one, two = tmp_path / "one", tmp_path / "two"
     single = TrainProcess(arguments(tmp_path, one, "--accumulate", "2", epochs=2), tmp_path / "log")
     assert single.end() == 0, single.text
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "zoo"]
-    command = [*torchrun, *arguments(tmp_path, two, "--json", "--device", "cpu", epochs=2)]
+    command = [*TORCHRUN, *arguments(tmp_path, two, "--json", "--device", "cpu", epochs=2)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("epoch 1/2") == 1  # the first one alone tells of the run
@@ -45,6 +46,24 @@ def test_two_processes_give_the_result_of_one_that_accumulates(tmp_path: Path) -
     assert (run["processes"], run["identity"]["number of micro-batches"]) == (2, 2)
     assert run["result"] == json.loads(done.stdout)
     assert run["result"]["validation_images"] == 301
-    # Each process measures a share of the images, by the batch norm statistics that are saved.
+    # Each process measures a share of the images, by the mean of the batch norms' statistics, which is saved.
     measured = evaluate(model, load_split(tmp_path, "val"))
     assert run["result"]["loss"] == pytest.approx(measured.loss, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_answer_as_one(tmp_path: Path) -> None:
+    """The figures of one process to the last digit, printed once, with damaged images; others run in one alone."""
+    data = folder(tmp_path / "photos", {"bird": 150, "cat": 151})
+    (data / "cat" / "00149.jpg").write_bytes(b"no photograph")
+    model, files = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", sorted(map(str, data.glob("cat/001*.jpg")))
+    for command in (["eval", model, "--data", str(data), "--image-size", "16"], ["predict", model, *files]):
+        alone = TrainProcess([*command, "--json"], tmp_path / "log")
+        assert alone.end() in (0, 1)
+        done = subprocess.run([*TORCHRUN, *command, "--json"], check=False, capture_output=True, text=True, timeout=240)
+        ours, theirs = ([json.loads(line) for line in text.splitlines()] for text in (alone.text, done.stdout))
+        assert ours
+        for one, two in zip(ours, theirs, strict=True):
+            assert {**one, "data": ""} == {**two, "data": ""}
+    refused = subprocess.run([*TORCHRUN, "profile", model], check=False, capture_output=True, text=True, timeout=240)
+    assert "profile runs in one process" in refused.stderr

@@ -34,6 +34,9 @@ EXAMPLES = (
 )
 """An example of every command, in the order of help; `zoo.cli.list` has `list_command`, and so on."""
 
+SHARED = ("train", "eval", "predict")
+"""Commands that several processes of torchrun share."""
+
 app = typer.Typer(
     name="zoo",
     cls=Commands,
@@ -61,6 +64,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def zoo_command(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
@@ -71,6 +75,9 @@ def zoo_command(
     is of the family has8, on the backbone resnet (base width 8, multiplier 2,
     depth 4), with the encoder ste, the decoder bpd, and the weights cifar10.
     """
+    command, processes = context.invoked_subcommand, os.environ.get("WORLD_SIZE", "1")
+    if "TORCHELASTIC_RUN_ID" in os.environ and processes != "1" and command not in SHARED:
+        raise InputError(f"zoo {command} runs in one process, not {processes}: start it without torchrun")
 
 
 for example in EXAMPLES:

@@ -60,16 +60,21 @@ def eval_command(
     keep_freed_memory()
     from zoo.data import DataOptions
     from zoo.inference.evaluate import measure_weight
+    from zoo.processes import connect, own_device
 
+    share = connect()
     measured = measure_weight(
         model_reference(name),
         data,
         split=split,
         options=DataOptions(image_size, data_root, limit),
         batch_size=batch_size,
-        device=device,
+        device=own_device(device),
         early_exit=early_exit,
+        share=share,
     )
+    if share[0] > 0:
+        return  # the first process prints
     if as_json:
         print(json.dumps(measured.to_json()))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mimetypes
 import os
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,16 +57,23 @@ def predict_command(
     from zoo.device import usable_device
     from zoo.inference.predict import Failure, iterate_answers
     from zoo.models.factory import open_model
+    from zoo.processes import connect, own_device, share_lists
 
+    number, processes = connect()
     model, images = model_and_images(arguments, model)
     opened = open_model(model_reference(model or DEFAULT_MODEL), required=True)
     files = find_images(images) if images else sample_photographs()
-    network = opened.build(pretrained=True, device=usable_device(device)).drop_timesteps()
-    if not as_json:
+    network = opened.build(pretrained=True, device=usable_device(own_device(device))).drop_timesteps()
+    if not as_json and number == 0:
         say(opened.weight_name, _classes(opened), sep="\n")
     failed = False
     with progress("classifying", len(files), visible=len(files) > batch_size) as advance:
-        for answer in iterate_answers(network, files, top, batch_size):
+        answers = iterate_answers(network, files, top, batch_size)
+        if processes > 1:  # each takes its part of the batches, and the first one prints
+            batches = [files[row : row + batch_size] for row in range(0, len(files), batch_size)][number::processes]
+            answered = share_lists([list(iterate_answers(network, batch, top, batch_size)) for batch in batches])
+            answers = chain.from_iterable(answered if number == 0 else ())
+        for answer in answers:
             if isinstance(answer, Failure):
                 failed = True
                 _print_failure(answer, as_json)

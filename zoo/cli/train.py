@@ -90,9 +90,9 @@ def train_command(
     """
     keep_freed_memory()
     from zoo.errors import TrainingStoppedError
+    from zoo.processes import count_processes, is_first
     from zoo.training import DataOptions, train
     from zoo.training import resume as resume_run
-    from zoo.training.processes import count_processes, is_first
 
     settings_given = {
         "epochs": epochs,

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from zoo.data.datasets import RGB, ImageDataset, name_some
 from zoo.data.images import Transform, display_name, to_rgb
 from zoo.errors import InputError
+from zoo.processes import gather
 from zoo.progress import LONG, progress
 
 Item = TypeVar("Item")
@@ -116,6 +117,11 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
         """Count and name the images that were left out so far; empty if all were sound."""
         reasons = [self.damaged[name] for name in sorted(self.damaged)][:5] + ["…"] * (len(self.damaged) > 5)
         return [f"{len(self.damaged)} damaged {which} images are left out: {'; '.join(reasons)}"] if reasons else []
+
+    def gather_damaged(self) -> None:
+        """Count the damaged images of all processes, each of which has read images of its own."""
+        for damaged in gather(dict(self.damaged)):
+            self.damaged.update(damaged)
 
     def select(self, rows: Tensor) -> ImageSplit:
         """Return those rows alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,12 +24,13 @@ from zoo.device import usable_device
 from zoo.errors import InputError, MemoryLimitError
 from zoo.models.factory import OpenedModel, Places, open_model
 from zoo.names import LocalFolder
+from zoo.processes import share_lists
 from zoo.progress import LONG, progress
 from zoo.registry.installing import missing_extra
 from zoo.weights.load import RUN, stated_preprocessing
 
 try:
-    from torchmetrics import MeanMetric, MetricCollection
+    from torchmetrics import MetricCollection
     from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 except ModuleNotFoundError as error:
     raise missing_extra(error, "measuring accuracy", "train") from error
@@ -129,23 +130,23 @@ def evaluate(
     device, transform = next(model.parameters()).device, Transform(stated_preprocessing(model))
     shared = share[1] > 1
     metrics = _metrics(model.num_classes, shared).to(device)
-    losses = MeanMetric(sync_on_compute=shared).to(device)
-    taken = MeanMetric(sync_on_compute=shared).to(device)
+    sums: list[Tensor] = []  # of each batch: losses, timesteps, images
     own = torch.arange(len(data)).split(at_once)[share[0] :: share[1]]
     bar = progress("measuring", sum(map(len, own)), visible=len(data) >= LONG)
     with in_float32(model), model.evaluating(), bar as advance:
         for rows in own:
             with translate_memory_errors(model, len(rows), data.size):
                 pixels, labels = data.read(rows)
+                timesteps = losses = torch.zeros(0, device=device)
                 if len(labels):
                     x, targets = transform.scale(pixels.to(device)), labels.to(device)
                     if early_exit is None:
                         logits = model(x).float()
                     else:
                         logits, timesteps = answer_early(model, x, early_exit)
-                        taken.update(timesteps)
                     metrics.update(logits, targets)
-                    losses.update(functional.cross_entropy(logits, targets, reduction="none"))
+                    losses = functional.cross_entropy(logits, targets, reduction="none")
+                sums.append(torch.stack([losses.sum(), timesteps.sum(), losses.new_tensor(len(labels))]).cpu())
             advance(len(rows))
     tops = metrics.compute()
     confusion = tops.pop("confusion").cpu()
@@ -154,8 +155,16 @@ def evaluate(
         raise InputError("no image of the split could be read, so nothing was measured; replace the damaged files")
     # The metric is a quotient in float32: 5,904 of 8,000 images are 73.8 %, not 73.7999975681305.
     top = {name: 100 * round(float(part) * images) / images for name, part in tops.items()}
-    mean = None if early_exit is None else float(taken.compute())
-    return Evaluation(images, data.classes, top, float(losses.compute()), confusion, at_once, mean)
+    loss, steps = _means(share_lists(sums) if shared else sums)
+    return Evaluation(images, data.classes, top, loss, confusion, at_once, None if early_exit is None else steps)
+
+
+def _means(sums: Sequence[Tensor]) -> tuple[float, float]:
+    """Return loss and timesteps an image by the sums of batches, added in the order of one process."""
+    total = torch.zeros(3)
+    for part in sums:
+        total += part
+    return float(total[0] / total[2]), float(total[1] / total[2])
 
 
 def answer_early(model: ImageClassifier, x: Tensor, sure: float) -> tuple[Tensor, Tensor]:
@@ -269,6 +278,7 @@ def measure_weight(
     batch_size: int | None = None,
     device: str = "cpu",
     early_exit: float | None = None,
+    share: tuple[int, int] = (0, 1),
     **places: Unpack[Places],
 ) -> Measurement:
     """Measure a weight on a split, its classes matched by name.
@@ -283,7 +293,7 @@ def measure_weight(
         options: for reading the data; the weight's image size by default.
         batch_size: images at once; None for 250, fewer if they are large.
         device: to compute on.
-        early_exit: as for `evaluate`.
+        early_exit, share: as for `evaluate`.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
@@ -292,11 +302,15 @@ def measure_weight(
         MemoryLimitError: so many images at once need more memory than there is.
     """
     options = options or DataOptions()
+    if share[1] > 1:
+        options = replace(options, in_memory_bytes=0)  # each process decodes its share alone
     opened = open_model(name, required=True, **places)
     images, notes = _load(opened, data if isinstance(data, str | Path) else open_in_memory(data), split, options)
     images = limit_images(images, options.limit)
     model = opened.build(pretrained=True, device=usable_device(device)).drop_timesteps()
-    evaluation = evaluate(model, images, batch_size=batch_size, early_exit=early_exit)
+    evaluation = evaluate(model, images, batch_size=batch_size, share=share, early_exit=early_exit)
+    if share[1] > 1:
+        images.gather_damaged()
     notes += images.damage_notes("evaluated")
     without = [score["name"] for score in evaluation.scores() if not score["images"]]
     if without:

@@ -22,8 +22,8 @@ from zoo.catalog.records import complaints
 from zoo.data import DataOptions
 from zoo.errors import InputError, WeightError
 from zoo.files import locked, remove_parts, replace_bytes
+from zoo.processes import launcher
 from zoo.training.figures import EpochRow, StepFigures
-from zoo.training.processes import launcher
 from zoo.weights.load import CONFIG, MODEL, RUN
 
 CHECKPOINT = "checkpoint.pt"

@@ -16,6 +16,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import DivergenceError, InputError
 from zoo.families.over_time import NetworkOverTime
 from zoo.inference.evaluate import translate_memory_errors
+from zoo.processes import describe_changes, share_first
 from zoo.profiling.prices import NORMS
 from zoo.profiling.rates import LayerRate, mean_rate, spike_rates, spiking_layers
 from zoo.registry.installing import missing_extra
@@ -25,7 +26,6 @@ from zoo.training.figures import EpochRow, StepFigures, summarise
 from zoo.training.folder import Checkpoint, RunFolder
 from zoo.training.hooks import find_fault, scaled_surrogates
 from zoo.training.observers import Observer
-from zoo.training.processes import describe_changes, share_first
 from zoo.training.recipe import Recipe, build_schedule, rates_are_alike
 from zoo.training.setup import Setup
 from zoo.training.stopping import StopRequest

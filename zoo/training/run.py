@@ -25,22 +25,21 @@ from zoo.errors import DivergenceError, InputError, TrainingError, printable
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
 from zoo.models.factory import OpenedModel, open_model
 from zoo.names import LocalFolder, Options, parse_reference
+from zoo.processes import (
+    compare,
+    connect,
+    count_processes,
+    in_turns,
+    is_lost,
+    share_first,
+    together,
+)
 from zoo.publishing.saving import ModelFolder, build_folder, check_tag, make_config, without_folders
 from zoo.training.engine import Engine, make_accelerator
 from zoo.training.figures import EpochRow
 from zoo.training.folder import RunConfig, RunFolder, default_tag
 from zoo.training.loop import Training
 from zoo.training.observers import Display, MetricsFile, Observer, Trackers
-from zoo.training.processes import (
-    compare,
-    connect,
-    count_processes,
-    gather,
-    in_turns,
-    is_lost,
-    share_first,
-    together,
-)
 from zoo.training.recipe import Recipe, change_recipe, load_recipe
 from zoo.training.setup import Setup
 from zoo.training.start import Start, begin, choose_tag, find_teacher
@@ -362,8 +361,7 @@ class _Run:
                 "start again with a lower `learning_rate`, or `clip_norm=1` or less"
             )
         for split in (self.splits.train, self.splits.val):
-            for damaged in gather(dict(split.damaged)):  # each process has read images of its own
-                split.damaged.update(damaged)
+            split.gather_damaged()
         model = self._make_model(evaluation)
         result = TrainingResult(folder.path, model.weight, evaluation, tuple(training.rows), tuple(self._notes()))
         if engine.is_main:

@@ -1,12 +1,13 @@
-"""The processes of a run, as torchrun starts them: connected first, and in agreement before the first step."""
+"""The processes of a run or an evaluation, as torchrun starts them: they share work, and fail together."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 from torch import distributed
@@ -19,20 +20,35 @@ PATIENCE = timedelta(minutes=30)
 _UNSUPPORTED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 
 
-def connect() -> None:
-    """Join the processes that torchrun or accelerate started; raises `InputError` for FSDP and DeepSpeed."""
+def connect() -> tuple[int, int]:
+    """Join the processes that torchrun or accelerate started; returns this one's number, and how many there are.
+
+    Raises `InputError` for FSDP and DeepSpeed.
+    """
     for variable, name in _UNSUPPORTED.items():
         if os.environ.get(variable, "").lower() in ("1", "true"):
             raise InputError(
-                f"zoo train does not support {name}; start it by torchrun, or accelerate launch --multi_gpu"
+                f"{name} is not supported; start the command by torchrun, or accelerate launch --multi_gpu"
             )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
         distributed.init_process_group(timeout=PATIENCE)
+    return (distributed.get_rank() if distributed.is_initialized() else 0), count_processes()
 
 
 def count_processes() -> int:
     """Count the connected processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def own_device(name: str) -> str:
+    """Return this process's GPU of a machine if any GPU with CUDA is asked for."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and count_processes() > 1 else name
+
+
+def share_lists(own: Sequence[Made]) -> list[Made]:
+    """Put together what processes made of every n-th item, in the order of the items."""
+    turns = zip_longest(*gather(list(own)), fillvalue=None)
+    return [made for turn in turns for made in turn if made is not None]
 
 
 def is_first() -> bool:
@@ -124,4 +140,4 @@ def launcher() -> str:
 
 
 def _place() -> str:
-    return f"process {distributed.get_rank() if distributed.is_initialized() else 0} on {socket.gethostname()}"
+    return f"process {connect()[0]} on {socket.gethostname()}"
