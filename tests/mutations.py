@@ -110,7 +110,7 @@ FAULTS = [
     # profiling
     Fault("profiling/recorder.py", " * (conv.out_channels // conv.groups)", " * conv.out_channels", SYNAPSES),
     Fault("profiling/recorder.py", "highest <= MOST_LEVELS and bool(", "bool(", SYNAPSES),
-    Fault("profiling/steps.py", "max(1, decoders) * (timesteps - 1)", "max(1, decoders) * timesteps", SYNAPSES),
+    Fault("models/steps.py", "max(1, decoders) * (timesteps - 1)", "max(1, decoders) * timesteps", SYNAPSES),
     Fault("profiling/macs.py", "spiking / model.timesteps)", "spiking)", COSTS),
     Fault("profiling/energy.py", "today * (1 + left / network.spikes)", "today * left / network.spikes", REPORT),
     Fault("profiling/rates.py", "rate = rate / layer.scale.to(output.dtype)", "pass", SYNAPSES),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.models.factory import create_model as create_model
     from zoo.names import Spec as Spec
     from zoo.profiling import profile as profile
+    from zoo.publishing.publish import push as push
     from zoo.publishing.saving import save as save
     from zoo.registry.components import list_components as list_components
     from zoo.registry.components import parse_name as parse_name
@@ -39,6 +40,7 @@ _HOMES = {
     "parse_name": "zoo.registry.components",
     "predict": "zoo.inference.predict",
     "profile": "zoo.profiling",
+    "push": "zoo.publishing.publish",
     "register": "zoo.registry.components",
     "save": "zoo.publishing.saving",
     "transform": "zoo.inference.predict",

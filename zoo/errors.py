@@ -24,7 +24,15 @@ class ModelNameError(ZooError, ValueError):
 
 
 class UnknownComponentError(ModelNameError):
-    """A well-formed name asks for a component that no installed distribution offers."""
+    """A well-formed name asks for a component that no installed distribution offers.
+
+    Attributes:
+        kind, component: kind and name of that component, if a part of a model's name asks for it.
+    """
+
+    def __init__(self, message: str, *, kind: str = "", component: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.component = kind, component
 
 
 class MissingPluginError(UnknownComponentError):

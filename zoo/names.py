@@ -13,8 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, final
 
-from zoo.errors import ModelNameError, OptionError, shorten, suggest
-from zoo.registry.installing import unknown_component
+from zoo.errors import ModelNameError, OptionError, UnknownComponentError, shorten, suggest
 
 MAX_NAME_LENGTH = 200
 _DISTRIBUTION = re.compile(r"([a-z0-9-]+):")
@@ -147,7 +146,9 @@ class ComponentPart:
     def parse(self, text: str, known: ComponentNames) -> str:
         names = list(known(self.name))
         if text not in names:
-            raise unknown_component(self.name, text, names)
+            alike = [name for name in names if (":" in name) == (":" in text)]
+            problem = f"unknown {self.name} {shorten(text)}{suggest(text, alike)}"
+            raise UnknownComponentError(problem, kind=self.name, component=text)
         return text
 
 

@@ -19,8 +19,7 @@ def stored_spec(weight: StoredWeight, registry: Registry | None = None) -> Spec:
 
 def control_name(spec: Spec, registry: Registry | None = None) -> str | None:
     """Name the same network without spikes; None if it has none of its own."""
-    family = (registry or default_registry()).load("family", spec.family)()
-    name: str | None = family.control(dict(spec.fields))
+    name: str | None = (registry or default_registry()).load("family", spec.family)().control(dict(spec.fields))
     return name
 
 
@@ -42,8 +41,13 @@ def find_control(
     return None
 
 
+def twin_name(spec: Spec, registry: Registry | None = None) -> str | None:
+    """Name the twin, which gives the same answers without spikes with the option `levels=T`; None if it has none."""
+    name: str | None = (registry or default_registry()).load("family", spec.family)().twin(spec)
+    return name
+
+
 def twin_in_words(weight: StoredWeight, registry: Registry | None = None) -> str:
-    """Name the network without spikes that gives a weight's answers by its tensors, with its option; '' for none."""
-    spec = stored_spec(weight, registry)
-    name = (registry or default_registry()).load("family", spec.family)().twin(spec)
+    """Name the twin of a weight's network with its option; '' for none."""
+    name = twin_name(stored_spec(weight, registry), registry)
     return f"{name} (levels={weight.figures.timesteps})" if name else ""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+import zoo
 from zoo.errors import InputError, ZooWarning
 
 if TYPE_CHECKING:
@@ -149,6 +150,12 @@ class ImageClassifier(nn.Module, ABC):
     def timesteps(self) -> int:
         """T; 1 for a network without spikes."""
 
+    @final
+    def branch_of(self, name: str) -> Branch:
+        """Return the branch in which a module or parameter of that name lies; what lies in neither is analog."""
+        spiking = tuple(f"{module}." for module in self.spiking_module_names)
+        return "spiking" if f"{name}.".startswith(spiking) else "analog"
+
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute blocks in the backward pass instead of keeping their activations.
 
@@ -201,7 +208,7 @@ class ImageClassifier(nn.Module, ABC):
         """
         raise InputError(f"{self.spec} has no neurons that keep a potential; `sew` and `snn` with frames stream")
 
-    # As in transformers and timm; loader, writer and publisher are imported on use.
+    # As in transformers and timm, by the public functions, which are imported on use.
 
     @classmethod
     @final
@@ -224,60 +231,22 @@ class ImageClassifier(nn.Module, ABC):
         Raises:
             ModelNameError, HubError, WeightError: as `zoo.create_model` does.
         """
-        from zoo.models.factory import create_model
-
         text = str(name)
         if isinstance(name, Path) or os.path.isdir(text):
             text = f"local-dir:{text}"
         elif "/" in text and ":" not in text:
             text = f"hf-hub:{text}"
-        return create_model(text if revision is None else f"{text}@{revision}", **keywords)
+        return zoo.create_model(text if revision is None else f"{text}@{revision}", **keywords)
 
     @final
     def save_pretrained(self, folder: Path | str, **stated: Any) -> None:
         """Write a folder that `from_pretrained` loads; arguments and errors are those of `zoo.save`."""
-        from zoo.publishing.saving import save
-
-        save(self, folder, **stated)
+        zoo.save(self, folder, **stated)
 
     @final
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        license: str,
-        private: bool = False,
-        commit_message: str | None = None,
-        create_pr: bool = False,
-        endpoint: str | None = None,
-        token: str | None = None,
-        **stated: Any,
-    ) -> str:
-        """Publish the network on the Hugging Face Hub with a model card, in one commit.
-
-        Args:
-            repo_id: `org/name`; the repository is made if it does not exist.
-            license: of the weights, such as `MIT`; never assumed.
-            private: publish into a private repository.
-            commit_message: None for the name of the weight.
-            create_pr: open a pull request, in a repository that someone else reviews.
-            endpoint, token: as for `zoo.create_model`.
-            stated: `labels`, `dataset`, `metrics`, `tag`, `image_size`, as for `zoo.save`.
-
-        Returns:
-            The reference of the published commit, which `zoo.create_model` loads.
-
-        Raises:
-            SaveError, HubError: it cannot be published; then nothing has changed.
-        """
-        from zoo.publishing.publish import add_card, publish
-        from zoo.publishing.saving import folder_of
-        from zoo.weights.hub import Hub
-
-        folder = add_card(folder_of(self, license=license, **stated), f"hf-hub:{repo_id}")
-        hub = Hub(endpoint, token=token)
-        pinned, _ = publish(folder, repo_id, hub, private=private, commit_message=commit_message, create_pr=create_pr)
-        return str(pinned)
+    def push_to_hub(self, repo_id: str, **keywords: Any) -> str:
+        """Publish the network on the Hugging Face Hub; arguments, result and errors are those of `zoo.push`."""
+        return zoo.push(self, repo_id, **keywords)
 
     @property
     def input_axes(self) -> tuple[int, ...]:

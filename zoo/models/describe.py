@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from zoo.catalog.controls import twin_name
 from zoo.catalog.files import Catalog, default_catalog
 from zoo.contracts.classifier import ImageClassifier
 from zoo.models.factory import describe_model, open_model
+from zoo.models.steps import count_steps
 from zoo.names import Spec
-from zoo.profiling.rivals import twin_name
-from zoo.profiling.steps import count_steps
 from zoo.registry.components import Registry, default_registry, providers_of
 
 
@@ -81,7 +81,7 @@ def model_info(
 
 def _twin(model: ImageClassifier, registry: Registry | None) -> dict[str, Any] | None:
     """Name and options of the network without spikes that gives the same answers by the same tensors, if any."""
-    name = twin_name(model, registry)
+    name = twin_name(model.spec, registry)
     return None if name is None else {"name": name, "options": {"levels": model.timesteps}}
 
 

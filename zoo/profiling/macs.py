@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
-from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.classifier import Branch, ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.family import DEFAULT_IMAGE_SIZE
@@ -22,15 +22,6 @@ from zoo.profiling.prices import NEURONS
 
 if TYPE_CHECKING:
     from fvcore.nn import FlopCountAnalysis
-
-Branch = Literal["analog", "spiking"]
-
-
-def branch_of(name: str, model: ImageClassifier) -> Branch:
-    """Return the branch in which a module or parameter of that name lies."""
-    spiking = tuple(f"{module}." for module in model.spiking_module_names)
-    return "spiking" if f"{name}.".startswith(spiking) else "analog"
-
 
 _PRODUCTS = ("conv", "linear", "addmm", "mm", "matmul", "bmm", "einsum")
 
@@ -137,7 +128,7 @@ def list_layers(model: ImageClassifier, macs: Mapping[str, int], outputs: Mappin
         coder_or_neuron = isinstance(module, (Encoder, Decoder, *NEURONS))
         part = inside is not None and name.startswith(inside)
         if coder_or_neuron or (not inner and not part) or params or own_macs:
-            kind, branch = type(module).__name__, branch_of(name, model)
+            kind, branch = type(module).__name__, model.branch_of(name)
             layers.append(Layer(name, kind, branch, params, own_macs, outputs.get(name, 0)))
         inside = prefix if coder_or_neuron else inside
     return tuple(layers)

@@ -15,10 +15,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from zoo.contracts.classifier import Branch
 from zoo.contracts.energy import EnergyModel
 from zoo.errors import CountingError, InputError, OptionError, WeightError, ZooError
 from zoo.profiling.energy import Estimate, energy_models
-from zoo.profiling.macs import Branch, Layer
+from zoo.profiling.macs import Layer
 from zoo.profiling.recorder import OperationCounts, Recorder, first_tensor
 from zoo.progress import progress
 from zoo.registry.components import Registry

@@ -13,7 +13,6 @@ from zoo.contracts.neuron import Neuron
 from zoo.contracts.price import DECODER_PRICES, ENCODER_PRICES, INTEGRATION, NEURON_PRICES, Price, Work
 from zoo.families.thresholds import QuantisedReLU
 
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 NEURONS = (Neuron, neuron.BaseNode)
 """Layers of neurons: the zoo's contract, and spikingjelly's own nodes."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.classifier import Branch, ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.energy import Operations, SpikeRate
@@ -30,12 +30,11 @@ from zoo.cpu.functions import only_definitions
 from zoo.errors import CountingError
 from zoo.families.thresholds import SpikingActivation
 from zoo.families.unit_spikes import ScaledIdentity
-from zoo.profiling.macs import Branch, branch_of
+from zoo.models.steps import LAYERS
 from zoo.profiling.prices import (
     BY_OPERATOR,
     FOLDED_NORM,
     FOLDED_SCALE,
-    LAYERS,
     MOVE,
     NEURONS,
     NORM,
@@ -171,7 +170,7 @@ class Recorder(TorchDispatchMode):
         self._names = {module: name for name, module in model.named_modules()}
         self._whole = {module for module in self._names if isinstance(module, WHOLE)}
         self._branches: dict[nn.Module, Branch | None] = {
-            module: branch_of(name, model) if isinstance(model, ImageClassifier) else None
+            module: model.branch_of(name) if isinstance(model, ImageClassifier) else None
             for module, name in self._names.items()
         }
         self._weights = {_memory(p) for p in model.parameters() if not p.is_meta}

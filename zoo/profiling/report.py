@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from zoo.catalog.files import Catalog
 from zoo.catalog.records import EnergyRange, in_digits
-from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier, branch_key
 from zoo.contracts.family import MAX_PROFILED_SIZE
 from zoo.device import usable_device
 from zoo.errors import InputError, OptionError, check_count
 from zoo.families.unit_spikes import fold_thresholds, has_thresholds
 from zoo.models.factory import UNTRAINED, OpenedModel, Places, open_model
+from zoo.models.steps import count_steps
 from zoo.profiling.arithmetic import FLOAT32
 from zoo.profiling.energy import (
     BreakEven,
@@ -35,7 +36,6 @@ from zoo.profiling.macs import (
     Cost,
     Layer,
     blank_image,
-    branch_of,
     count_cost,
     count_macs,
     count_products,
@@ -44,7 +44,6 @@ from zoo.profiling.macs import (
 from zoo.profiling.modules import Inputs, Reset, count_module, estimates_of, layers_of, unwrap
 from zoo.profiling.recorder import OperationCounts, Recorder
 from zoo.profiling.rivals import open_control, open_network, twin_of
-from zoo.profiling.steps import count_steps
 from zoo.registry.components import Registry
 from zoo.weights.load import stated_preprocessing
 
@@ -172,7 +171,7 @@ class Profile(Cost):
         twin = None if self.twin is None else self.twin.activity
         if self.activity is None or twin is None:
             return None
-        names = {layer.name.replace(".analog.", ".spiking.") for layer in twin.synapses if layer.levels is not None}
+        names = {branch_key(layer.name, "spiking") for layer in twin.synapses if layer.levels is not None}
         own = sum(getattr(layer, count) for layer in self.activity.synapses if layer.name in names)
         theirs = sum(getattr(layer, count) for layer in twin.synapses if layer.levels is not None)
         return own / theirs if theirs else None
@@ -394,7 +393,7 @@ def _describe(network: ImageClassifier, weights: str | None, size: int) -> Profi
     with recorder.watching():
         network(blank_image(network, size))
     cost = count_cost(network, size, analysis)
-    spiking = sum(p.numel() for name, p in network.named_parameters() if branch_of(name, network) == "spiking")
+    spiking = sum(p.numel() for name, p in network.named_parameters() if network.branch_of(name) == "spiking")
     return Profile(
         **vars(cost),
         params_analog=cost.params - spiking,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 
-from zoo.catalog.controls import control_name, find_control
+from zoo.catalog.controls import control_name, find_control, twin_name
 from zoo.catalog.files import Catalog, default_catalog
 from zoo.catalog.records import StoredWeight
-from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier, branch_key
 from zoo.errors import ZooWarning
 from zoo.models.factory import OpenedModel, open_model
-from zoo.registry.components import Registry, default_registry
+from zoo.registry.components import Registry
 from zoo.registry.installing import missing_weight
 from zoo.weights.origin import Recorded, Unrecorded
 
@@ -50,13 +50,6 @@ def open_network(network: ImageClassifier, registry: Registry | None, catalog: C
     return OpenedModel(spec, places, Recorded(record, record.location) if record else Unrecorded())  # type: ignore[arg-type]
 
 
-def twin_name(network: ImageClassifier, registry: Registry | None = None) -> str | None:
-    """Name the twin without its option, `levels=T`; None for a network that has none."""
-    family = (registry or default_registry()).load("family", network.spec.family)()
-    name: str | None = family.twin(network.spec)
-    return name
-
-
 def twin_of(network: ImageClassifier, registry: Registry | None = None) -> ImageClassifier | None:
     """Build the network without spikes that gives the same logits by the same tensors, its activations with T levels.
 
@@ -77,13 +70,13 @@ def twin_of(network: ImageClassifier, registry: Registry | None = None) -> Image
     Returns:
         The twin, of the same device, type and classes; None for a network whose neurons do not wait.
     """
-    name = twin_name(network, registry)
+    name = twin_name(network.spec, registry)
     if name is None:
         return None
     opened = open_model(name, registry=registry)
     classes, channels = network.num_classes, network.in_chans
     twin = opened.build_settled(False, num_classes=classes, in_chans=channels, levels=network.timesteps)
-    state = {key.replace(".spiking.", ".analog."): value for key, value in network.state_dict().items()}
+    state = {branch_key(key, "analog"): value for key, value in network.state_dict().items()}
     if state.keys() != twin.state_dict().keys():
         return None
     twin.load_state_dict(state)

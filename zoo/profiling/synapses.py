@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor
 
+from zoo.contracts.classifier import Branch
 from zoo.contracts.energy import Codes, SynapticLayer
 from zoo.errors import CountingError
-from zoo.profiling.macs import Branch
 
 MOST_LEVELS = 255
 _SET_BITS = torch.tensor([value.bit_count() for value in range(MOST_LEVELS + 1)])

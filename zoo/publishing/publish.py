@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 from huggingface_hub import CommitOperationAdd, ModelInfo
 
 from zoo.catalog.controls import find_control, stored_spec
 from zoo.catalog.files import Catalog, default_catalog
 from zoo.catalog.records import StoredWeight, WeightRecord
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import HubError, SaveError
 from zoo.models.factory import build_model, describe_model
 from zoo.names import HubRepository, Source, check_repository
 from zoo.publishing.card import write_card, write_results
-from zoo.publishing.saving import NOT_STATED, ModelFolder, make_config, measure
+from zoo.publishing.saving import NOT_STATED, ModelFolder, folder_of, make_config, measure
 from zoo.registry.components import NOTEBOOK, providers_of
 from zoo.weights import load as weights
 from zoo.weights.hub import Hub, files_of, translated
@@ -147,3 +149,45 @@ def _sha256_of_model(index: ModelInfo) -> str | None:
     """Return the sha256 that the Hub lists of model.safetensors; None if there is none, or none in LFS."""
     entry = files_of(index).get(weights.MODEL)
     return entry.lfs.sha256 if entry is not None and entry.lfs is not None else None
+
+
+def push(
+    model: ImageClassifier,
+    repo_id: str,
+    *,
+    license: str,
+    private: bool = False,
+    commit_message: str | None = None,
+    create_pr: bool = False,
+    endpoint: str | None = None,
+    token: str | None = None,
+    **stated: Any,
+) -> str:
+    """Publish a network on the Hugging Face Hub with a model card, in one commit.
+
+    Example:
+        >>> import zoo
+        >>> model = zoo.create_model("has8_resnet_b2_m2_d1_ste_bpd", num_classes=2)
+        >>> zoo.push(model, "me/pets", license="MIT", labels=["cat", "dog"])  # doctest: +SKIP
+        'hf-hub:me/pets@0f4e…'
+
+    Args:
+        model: a network as `zoo.save` takes it.
+        repo_id: `org/name`; the repository is made if it does not exist.
+        license: of the weights, such as `MIT`; never assumed.
+        private: publish into a private repository.
+        commit_message: None for the name of the weight.
+        create_pr: open a pull request, in a repository that someone else reviews.
+        endpoint, token: as for `zoo.create_model`.
+        **stated: `labels`, `dataset`, `metrics`, `tag`, `image_size`, as for `zoo.save`.
+
+    Returns:
+        The reference of the published commit, which `zoo.create_model` loads.
+
+    Raises:
+        SaveError, HubError: it cannot be published; then nothing has changed.
+    """
+    folder = add_card(folder_of(model, license=license, **stated), f"hf-hub:{repo_id}")
+    hub = Hub(endpoint, token=token)
+    pinned, _ = publish(folder, repo_id, hub, private=private, commit_message=commit_message, create_pr=create_pr)
+    return str(pinned)

@@ -471,6 +471,8 @@ def parse_name(name: str, registry: Registry | None = None) -> Spec:
                 registry.warn_of_rivals(kind, str(value))
         return _spec_of(family_name, family, fields, tag)
     except ModelNameError as error:
+        if isinstance(error, UnknownComponentError) and error.component:  # a plugin may have it
+            error = unknown_component(error.kind, error.component, registry.names(error.kind))
         raise type(error)(f"{error} (in {shorten(name, 120)})") from None
     except ZooError:
         raise

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from zoo.contracts.classifier import ImageClassifier
+from torch import nn
+
+from zoo.contracts.classifier import ImageClassifier, branch_key
 from zoo.contracts.decoder import Decoder
 from zoo.families.headed import HeadedClassifier
 from zoo.neurons.nodes import IFNeuron
-from zoo.profiling.macs import branch_of
-from zoo.profiling.prices import LAYERS
 
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 _SIDEWAYS = ("shortcut", "downsample")
 """Names of the layers beside a residual block's body, which run at the same time."""
 
@@ -27,8 +28,8 @@ def count_steps(network: ImageClassifier) -> int | None:
         for name, module in network.named_modules()
         if isinstance(module, LAYERS) and name not in network.classifier_names and not _runs_beside(name)
     ]
-    spiking = [name for name in names if branch_of(name, network) == "spiking"]
-    alone = [name for name in names if ".analog." in name]
+    spiking = [name for name in names if network.branch_of(name) == "spiking"]
+    alone = [name for name in names if branch_key(name, "spiking") != name]
     layers = len(names) - (len(alone) if spiking else 0)  # both branches of a hybrid run at the same time
     timesteps, modules = network.timesteps, list(network.modules())
     if any(isinstance(module, IFNeuron) and module.waits for module in modules):
