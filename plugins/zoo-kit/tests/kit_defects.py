@@ -22,6 +22,7 @@ from zoo.contracts import (
     Neuron,
 )
 from zoo.contracts.converter import Converted, Converter
+from zoo.contracts.neuron import GRADED, SIGNED, UNARY
 from zoo.families.has8 import SIZE_PARTS, build_paired
 from zoo.families.paired import Pairing
 from zoo.names import ComponentNames, ComponentPart, Grammar, Value
@@ -77,6 +78,28 @@ class Spills(GoodNeuron):
         return self.fire(x + torch.cat((torch.zeros_like(x[:, :1]), x[:, :-1]), 1))
 
 
+class SignedNeuron(GoodNeuron):
+    """Fires at currents of either sign."""
+
+    code = SIGNED
+
+    def fire(self, x: Tensor) -> Tensor:
+        return super().fire(x) - super().fire(-x)
+
+
+class GradedNeuron(GoodNeuron):
+    """Sends three spikes in one event."""
+
+    code = GRADED
+
+    def fire(self, x: Tensor) -> Tensor:
+        return 3 * super().fire(x)
+
+
+class Undeclared(SignedNeuron):
+    code = UNARY
+
+
 class LooseParameter(GoodNeuron):
     def __init__(self) -> None:
         super().__init__()
@@ -89,6 +112,7 @@ NEURONS: list[Defect] = [
     (Detached, "gradient_goes_back_through_time", "do not detach the membrane potential"),
     (Remembers, "a_forward_leaves_no_state", "leaves something behind"),
     (Centred, "batch_mates_change_nothing", "other samples of its batch"),
+    (Undeclared, "spikes_are_zeros_and_ones", "[-1.0]"),
     (Spills, "batch_mates_change_nothing", "sample 1"),
     (LooseParameter, "it_learns_in_a_model", "no gradient reaches stages.0.0.spiking.act.leak"),
 ]

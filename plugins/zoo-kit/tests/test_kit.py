@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,9 +64,10 @@ def test_a_defect_is_found_and_named(
     assert said in first_failure(make(kind, cls), check)
 
 
-@pytest.mark.parametrize("kind", ["neuron", "encoder", "decoder"])
-def test_the_unspoiled_ones_pass(make: Callable[..., ComponentTests], kind: str) -> None:
-    tests = make(kind, getattr(defects, f"Good{kind.capitalize()}"))
+@pytest.mark.parametrize("good", ["GoodNeuron", "SignedNeuron", "GradedNeuron", "GoodEncoder", "GoodDecoder"])
+def test_the_unspoiled_ones_pass(make: Callable[..., ComponentTests], good: str) -> None:
+    kind = re.findall("[A-Z][a-z]+", good)[1].lower()
+    tests = make(kind, getattr(defects, good))
     checks = [name.removeprefix("test_") for name in dir(tests) if name.startswith("test_")]
     assert {check: said for check in checks if (said := first_failure(tests, check))} == {}
 
