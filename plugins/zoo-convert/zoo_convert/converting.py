@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo import commands, parse_name
-from zoo.commands import NOT_STATED, Conversion, ModelFolder, Registry
+from zoo import parse_name
+from zoo.commands import Registry, default_registry, models
+from zoo.commands.models import NOT_STATED, Conversion, ModelFolder
 from zoo.contracts import CheckpointFacts, Converted, HubFile
 from zoo.errors import ModelNameError, OptionError, WeightError, shorten, suggest
 from zoo.names import HubRepository, check_repository, check_revision
@@ -55,8 +56,8 @@ def convert(
         WeightError, HubError: the checkpoint cannot be read without running code, is of another kind, or not found.
         SaveError: `out` exists, or cannot be written. Nothing half-written remains.
     """
-    commands.check_new_folder(out)
-    registry = registry or commands.default_registry()
+    models.check_new_folder(out)
+    registry = registry or default_registry()
     kind = registry.choose("converter", converter)
     unknown = sorted(options.keys() - kind.options)
     if unknown:
@@ -99,13 +100,13 @@ def make_converted(
     spec = parse_name(converted.spec_name, registry)
     if spec.tag is not None:
         raise ModelNameError(f"{converted.spec_name} has a tag, but weights get theirs when they are published")
-    described = commands.describe_model(spec, converted.num_classes, converted.in_chans, registry)
-    commands.check_fit(converted.state, described, f"the checkpoint {origin}")
+    described = models.describe_model(spec, converted.num_classes, converted.in_chans, registry)
+    models.check_fit(converted.state, described, f"the checkpoint {origin}")
     mean, std = _of_channels(facts.mean, converted.in_chans), _of_channels(facts.std, converted.in_chans)
     fields = {
         "tag": "converted",
         "license": facts.license or NOT_STATED,
-        "labels": list(facts.labels or commands.default_labels(converted.num_classes)),
+        "labels": list(facts.labels or models.default_labels(converted.num_classes)),
         "preprocessing": {
             "size": (facts.image_size or IMAGE_SIZE) if image_size is None else image_size,
             "interpolation": facts.interpolation,
@@ -118,8 +119,8 @@ def make_converted(
         "recipe": "converted",
         "converted": file,
     }
-    data = commands.pack(converted.state, spec)
-    return commands.build_folder(commands.rebuild(spec, data, origin, registry), data, fields, registry)
+    data = models.pack(converted.state, spec)
+    return models.build_folder(models.rebuild(spec, data, origin, registry), data, fields, registry)
 
 
 def _of_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
@@ -128,12 +129,12 @@ def _of_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
 
 
 def _download(file: HubFile) -> tuple[str, dict[str, Tensor], Conversion]:
-    hub, revision = commands.Hub(), None if file.revision is None else check_revision(file.revision)
+    hub, revision = models.Hub(), None if file.revision is None else check_revision(file.revision)
     pinned = hub.pin(HubRepository(check_repository(file.repo_id), revision))
     data = hub.fetch(pinned, file.filename, MAX_DOWNLOAD)
     origin = f"{file.filename} of {pinned}"
     record = Conversion(name=f"{pinned}/{file.filename}", sha256=hashlib.sha256(data).hexdigest())
-    return origin, commands.parse_weight(data, origin), record
+    return origin, models.parse_weight(data, origin), record
 
 
 def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
@@ -166,7 +167,7 @@ def _read_content(path: Path) -> Any:
     if not isfile(path):
         raise WeightError(f"{shorten(str(path), 200)} is not a file; name a checkpoint (.pt, .pth, .safetensors)")
     if path.suffix == ".safetensors":
-        return commands.read_plain_file(path)
+        return models.read_plain_file(path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
             # Training scripts save the arguments of their command line beside the tensors: a Namespace holds values.

@@ -15,7 +15,7 @@ from zoo.contracts import DEFAULT_IMAGE_SIZE
 from zoo.errors import InputError, check_target
 
 if TYPE_CHECKING:
-    from zoo.commands import StoredWeight
+    from zoo.commands.models import StoredWeight
     from zoo.contracts import ImageClassifier
     from zoo_export.onnx_file import Exported
     from zoo_export.quantize import Quantized

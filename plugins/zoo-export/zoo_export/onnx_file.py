@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
-from zoo.commands import LIBRARY, Places, StoredWeight, open_model, replace_bytes, stated_preprocessing
+from zoo.commands import replace_bytes
+from zoo.commands.models import LIBRARY, Places, StoredWeight, open_model, stated_preprocessing
 from zoo.contracts import ImageClassifier
 from zoo.errors import InputError, ModelNameError, check_target, writing_to
 

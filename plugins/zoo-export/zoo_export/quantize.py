@@ -15,7 +15,8 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from zoo.commands import StoredWeight, replace_bytes
+from zoo.commands import replace_bytes
+from zoo.commands.models import StoredWeight
 from zoo.data import DataSplits, ImageSplit
 from zoo.errors import InputError, writing_to
 from zoo_export.onnx_file import INPUT

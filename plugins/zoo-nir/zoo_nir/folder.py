@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from zoo_export.onnx_file import describe_network, example_images
 
 from zoo.blocks import EncodedOnceNetwork
-from zoo.commands import StoredWeight, folder_beside, print_rows, say
+from zoo.commands import folder_beside, print_rows, say
+from zoo.commands.models import StoredWeight
 from zoo.contracts import CONSTANT, FRAMES, Encoder, ImageClassifier
 from zoo.data import display_name
 from zoo.errors import InputError, shorten, suggest, writing_to
