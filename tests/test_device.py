@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import torch
 
 import zoo
 from zoo.device import usable_device
@@ -34,17 +33,3 @@ def test_a_device_that_is_not_there_is_refused(name: str) -> None:
 def test_every_function_with_a_device_refuses_it_alike(ask: Callable[[str], object]) -> None:
     with pytest.raises(InputError, match=r"cannot compute on device 'cuda:99': .*; this machine has cpu"):
         ask("cuda:99")
-
-
-@pytest.mark.parametrize("there", [False, True])
-def test_auto_is_a_gpu_if_there_is_one(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def zeros(size: int, device: str) -> torch.Tensor:
-        asked.append(device)
-        return torch.ones(size)
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    monkeypatch.setattr(torch, "zeros", zeros)
-    usable_device("auto")
-    assert asked == ["cuda" if there else "cpu"]

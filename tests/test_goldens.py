@@ -11,7 +11,7 @@ import torch
 
 import zoo
 from tests.data.made_data import encoded, packed
-from tests.goldens import (
+from tools.goldens import (
     FOLDER,
     NETWORKS,
     answers,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from torch.nn.utils import prune
 import zoo
 from tests.backbones.guarded_memory import run_guarded
 from zoo.backbones.layers import conv
-from zoo.cpu.conv import Conv2d, SpikingConv2d, guard_convolutions
+from zoo.cpu.conv import Conv2d, SpikingConv2d
 from zoo.cpu.layout import pixels_last
 
 _STEPS = """
@@ -145,19 +144,6 @@ def test_networks_of_other_packages_are_guarded_where_they_stride(name: str) -> 
     assert all(isinstance(module, (Conv2d, SpikingConv2d)) for module in strided)
 
 
-def test_guarding_keeps_objects_names_and_hooks() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 1, 2), nn.Conv2d(4, 4, 3))
-    calls = []
-    network[0].register_forward_hook(lambda *_: calls.append(1))
-    before, weight = list(network.state_dict()), network[0].weight
-    guard_convolutions(network)
-    network(torch.rand(1, 3, 9, 9))
-    assert [type(module) for module in network] == [Conv2d, nn.Conv2d]
-    assert list(network.state_dict()) == before
-    assert network[0].weight is weight
-    assert calls == [1]
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_map_of_one_pixel_meets_the_centre_of_the_kernel(stride: int, dtype: torch.dtype) -> None:
@@ -277,19 +263,6 @@ def test_autocast_and_the_transforms_of_torch_reach_small_maps() -> None:
     torch.testing.assert_close(each.sum(0), by_transform, rtol=1e-3, atol=1e-3)
     halves = torch.func.vmap(layer)(x.expand(2, *x.shape))
     torch.testing.assert_close(halves, layer(x).expand(halves.shape))
-
-
-@pytest.mark.parametrize("settings", [{"bias": True}, {"groups": 2, "bias": False}])
-def test_many_small_maps_of_a_biased_or_grouped_layer(settings: dict[str, Any]) -> None:
-    layer = Conv2d(4, 6, 3, padding=1, **settings)
-    exact = nn.Conv2d(4, 6, 3, padding=1, **settings).double()
-    exact.load_state_dict(layer.state_dict())
-    x, found = torch.rand(64, 4, 2, 2), []
-    for module, images in ((layer, x), (exact, x.double())):
-        module(images).square().sum().backward()
-        found.append([parameter.grad for parameter in module.parameters()])
-    for ours, expected in zip(*found, strict=True):
-        torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(2, 384, 2, 2), (2, 400, 1, 4), (3, 512, 1, 2)])

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from zoo_export.onnx_file import export_onnx
 
 import zoo
 from zoo.data import DataOptions, load_data, load_split, open_frames, pack
@@ -157,14 +156,3 @@ def test_a_saved_network_keeps_its_number_of_frames(tmp_path: Path) -> None:
     loaded = zoo.create_model(f"local-dir:{tmp_path / 'saved'}").eval()
     x = torch.rand(1, 5, 2, 16, 16)
     assert torch.equal(loaded(x), model(x))
-
-
-@pytest.mark.slow
-def test_onnxruntime_takes_frames_too(tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    model = zoo.create_model(SMALL, num_classes=2, in_chans=2, timesteps=4).eval()
-    exported = export_onnx(model, tmp_path / "frames.onnx", image_size=16)
-    assert exported.input_shape == (1, 4, 2, 16, 16)
-    x = torch.rand(1, 4, 2, 16, 16)
-    (logits,) = onnxruntime.InferenceSession(tmp_path / "frames.onnx").run(None, {"pixels": x.numpy()})
-    torch.testing.assert_close(torch.from_numpy(logits), model(x).detach(), atol=1e-4, rtol=1e-4)

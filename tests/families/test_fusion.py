@@ -246,22 +246,6 @@ def test_weights_rounded_once_are_those_that_autocast_rounds(name: str, dtype: t
         torch.testing.assert_close(rounded(x), model(x), rtol=0, atol=0, equal_nan=True)  # float16 overflows
 
 
-@pytest.mark.parametrize(
-    "name", ["timm_test_resnet", pytest.param("timm_mobilenetv3_small_050", marks=pytest.mark.slow)]
-)
-def test_networks_of_timm_keep_their_norms_and_are_rounded(name: str) -> None:
-    model, x = zoo.create_model(name, num_classes=5).eval(), torch.rand(2, 3, 64, 64)
-    keys = list(model.state_dict())
-    with torch.no_grad():
-        before = model(x)
-        assert torch.equal(model.fuse()(x), before)
-        assert list(model.state_dict()) == keys
-        with torch.autocast("cpu", torch.bfloat16):
-            plain = model(x)
-            assert torch.equal(model.fuse(torch.bfloat16)(x), plain)
-    assert model.get_submodule(model.first_conv_names[0]).weight.dtype is torch.bfloat16
-
-
 def test_weights_lie_in_the_order_that_their_maps_do() -> None:
     model = zoo.create_model("ann_vgg_b16_m2_d4", num_classes=2).eval().fuse(torch.bfloat16)
     convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]

@@ -160,13 +160,3 @@ def test_a_state_without_values_is_refused() -> None:
             load(target, state, "here", 3, 3)
     with pytest.raises(SaveError, match="meta"):
         made(device="meta").save_pretrained("never")
-
-
-def test_new_folders_respect_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        zoo.save(made(), tmp_path / "deep" / "saved", image_size=8)
-    finally:
-        os.umask(before)
-    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
-    assert (modes["deep"], modes["saved"], modes["config.json"]) == (0o750, 0o750, 0o640)

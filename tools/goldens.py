@@ -1,6 +1,6 @@
 """Golden values: networks and inputs given by formula, and what a release must keep answering for them.
 
-`python -m tests.goldens` writes tests/golden/ again. Run it only when a change of the values is meant, and say why.
+`python -m tools.goldens` writes tests/golden/ again. Run it only when a change of the values is meant, and say why.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import zoo
 from zoo.contracts import ImageClassifier
 
 ROOT = Path(__file__).parents[1]
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = ROOT / "tests" / "golden"
 CLASSES = 10
 SAVED = "has8_resnetsmall_b2_m2_d2_ste_bpd_plif"
 NETWORKS = (
