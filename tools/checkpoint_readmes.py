@@ -27,11 +27,7 @@ zoo info {first}
 | --- | ---: | ---: | ---: | ---: |
 {table}
 
-{about}- **Data.** {data}
-- **Training.** `python -m benchmarks.runs --data DIR --work WORK --only NAME.TAG`
-  ([runs.yaml](../../benchmarks/runs.yaml)).
-
-One seed each. [All pretrained models](../../docs/reference/models.md) · {licence}
+{about}One seed each. Data, figures and recipes: [pretrained models](../../docs/reference/models.md). {licence}.
 """
 
 
@@ -60,7 +56,6 @@ def render(folder: Path, everything: dict[str, tuple[str, WeightRecord]]) -> str
         first=records[0].name,
         table="\n".join(lines),
         about=f"{ABOUT[0]}{about}{ABOUT[1]}\n",
-        data=f"{records[0].dataset}: {records[0].dataset_note.replace('; both stored', '. Both are stored')}.",
         licence=f"{records[0].license} licence",
     )
 
