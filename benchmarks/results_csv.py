@@ -20,6 +20,17 @@ from zoo.catalog.files import read_catalog
 from zoo.catalog.records import WeightRecord
 
 FILE = "results.csv"
+STRENGTHS: tuple[str, ...] = (
+    "as they are",
+    "noise 0.05",
+    "noise 0.1",
+    "blur 0.6",
+    "blur 1",
+    "contrast 0.5",
+    "contrast 0.25",
+)
+STRENGTHS += ("JPEG 30", "JPEG 10")
+"""Top-1 on images that are made worse, as records have it."""
 COLUMNS = (
     "name",
     "distribution",
@@ -44,6 +55,10 @@ COLUMNS = (
     "twin_energy_ratio_highest",
     "additions_per_mac",
     "steps",
+    "silenced",
+    "mean_replaced",
+    "calibration_error",
+    *(strength.replace(" ", "_") for strength in STRENGTHS),
     "seed",
     "recipe",
     "sha256",
@@ -102,6 +117,10 @@ def row_of(record: WeightRecord, distribution: str) -> dict[str, Any]:
         **_bounds("twin_energy_ratio", () if bounds is None else bounds.twin_ratios.values()),
         "additions_per_mac": bounds and bounds.additions_per_mac,
         "steps": bounds and bounds.steps,
+        "silenced": record.silenced.get("spiking"),
+        "mean_replaced": record.mean_replaced,
+        "calibration_error": record.calibration_error,
+        **{strength.replace(" ", "_"): record.robustness.get(strength) for strength in STRENGTHS},
         "seed": record.seed,
         "recipe": record.recipe,
         "sha256": record.sha256,

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 from torchvision.transforms.v2 import functional as alter
 
-from benchmarks.common.reporting import RESULTS, Out, as_code, markdown_table, print_table, write_beside, write_result
+from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from tools.put_block import put_block
 from zoo.catalog.controls import find_control
 from zoo.catalog.files import default_catalog, read_file
@@ -214,32 +214,6 @@ def show(rows: Sequence[Mapping[str, Any]], images: int) -> None:
     print_table("Top-1 in percent on altered images", ["weight", *ALTERATIONS], worse)
 
 
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A row for each weight: one decimal, as the images allow, and the stronger of each alteration."""
-    strongest = {what.split()[0]: what for what in ALTERATIONS}
-    header = [
-        "weight",
-        "top-1",
-        "spikes' mean",
-        "spikes silenced",
-        "analog silenced",
-        "calibration error",
-        *strongest.values(),
-    ]
-    lines = []
-    for row in rows:
-        parts = [row["silenced"].get(branch) for branch in BRANCHES]
-        figures = [
-            row["top1"],
-            row["mean_replaced"],
-            *parts,
-            row["ece"],
-            *(row["altered"][what] for what in strongest.values()),
-        ]
-        lines.append([row["name"], *("–" if figure is None else f"{figure:.1f}" for figure in figures)])
-    return markdown_table(header, as_code(lines)) + "\n"
-
-
 def read(split: ImageSplit, images: int) -> tuple[Tensor, Tensor]:
     """Pixels (N, 3, H, W) in [0, 1] and labels (N,), spread evenly over the split."""
     count = min(images, len(split))
@@ -299,8 +273,7 @@ def main(
         write_records(file, rows, len(labels))
     content = {"data": data.name, "images": len(labels), "calibration_bins": BINS, "rows": rows}
     path = write_result(out, "robustness", content)
-    write_beside(path.with_suffix(".md"), markdown(rows).encode())
-    typer.echo(f"wrote {path} and {path.with_suffix('.md').name}")
+    typer.echo(f"wrote {path}")
 
 
 if __name__ == "__main__":
