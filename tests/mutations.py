@@ -108,8 +108,8 @@ FAULTS = [
     Fault("data/splits.py", "digest.update(self.pixels.numpy().data)", "pass", SOURCES),
     Fault("data/load.py", "if max(sides) > LARGEST", "if max(sides) >= LARGEST", SOURCES),
     # profiling
-    Fault("profiling/recorder.py", " * (conv.out_channels // conv.groups)", " * conv.out_channels", SYNAPSES),
-    Fault("profiling/recorder.py", "highest <= MOST_LEVELS and bool(", "bool(", SYNAPSES),
+    Fault("profiling/synapses.py", "else weight.shape[0] // groups", "else weight.shape[0]", SYNAPSES),
+    Fault("profiling/synapses.py", "self.largest <= MOST_LEVELS and is_whole(x)", "is_whole(x)", SYNAPSES),
     Fault("models/steps.py", "max(1, decoders) * (timesteps - 1)", "max(1, decoders) * timesteps", SYNAPSES),
     Fault("profiling/macs.py", "spiking / model.timesteps)", "spiking)", COSTS),
     Fault("profiling/energy.py", "today * (1 + left / network.spikes)", "today * left / network.spikes", REPORT),
@@ -118,7 +118,7 @@ FAULTS = [
     Fault("catalog/controls.py", "and _prepared_alike(record) == _prepared_alike(weight)", "", CARD),
     # registry
     Fault("registry/components.py", "if version != contracts.API_VERSION:", "if version is None:", REGISTRY),
-    Fault("registry/components.py", "if len(claims) > 1:", "if len(claims) > 2:", REGISTRY),
+    Fault("registry/components.py", "if len(working) > 1:", "if len(working) > 2:", REGISTRY),
     Fault("registry/components.py", "if strange or missing:", "if strange:", REGISTRY),
     Fault("registry/components.py", "except (Exception, SystemExit) as error:", "except Exception as error:", REGISTRY),
     # fusion
@@ -132,7 +132,7 @@ FAULTS = [
     Fault("cpu/packed.py", " or version != changes", "", FUSION),
     Fault("cpu/layout.py", "_FEW_PIXELS = 384, 4", "_FEW_PIXELS = 384, 5", CONVOLUTION),
     # checkpoints and evaluation
-    Fault("training/setup.py", "if before.get(key) != now.get(key)", 'if key == "model"', RUNS),
+    Fault("processes.py", "if before.get(key) != now.get(key)", 'if key == "model"', RUNS),
     Fault("training/loop.py", "self.rows = read.epoch, read.rows", "self.rows = 0, read.rows", RUNS),
     Fault("training/engine.py", "        self.optimizer.load_state_dict(optimizer)\n", "", RUNS),
     Fault("contracts/classifier.py", "                self.eval()\n", "", ("tests/inference/test_predict.py",)),

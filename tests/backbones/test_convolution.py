@@ -46,15 +46,6 @@ def _step(layers: Sequence[tuple[int, ...]], threads: int) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.slow
-def test_the_guard_sees_a_write_behind_a_block() -> None:
-    code = "import ctypes, torch; from tests.backbones.guarded_memory import Neighbours; n = Neighbours(); "
-    code += "x = torch.zeros(1 << 14); ctypes.memset(x.data_ptr() + x.nbytes, 1, 1 << 14); n.check()"
-    done = run_guarded(code)
-    assert done.returncode != 0
-    assert "MemoryError" in done.stderr or done.returncode < 0, done.stderr
-
-
 def _strided_layers(name: str, side: int) -> set[tuple[int, ...]]:
     """List a network's strided convolutions, and the side of the maps that they see."""
     layers: set[tuple[int, ...]] = set()
@@ -223,12 +214,6 @@ def test_a_single_image_comes_out_as_in_a_batch_with_gradients_or_without(
         assert side == 1 or torch.equal(layer(x), nn.Conv2d.forward(layer, x))
 
 
-def test_a_single_image_comes_out_as_in_a_batch_without_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.cpu.functions.library", lambda: None)
-    layer, x = conv(8, 16, 3, 1), torch.randn(4, 8, 8, 8).contiguous(memory_format=torch.channels_last)
-    assert torch.equal(torch.cat([layer(image[None]) for image in x]), layer(x))
-
-
 def test_the_gradients_over_small_maps_can_be_differentiated() -> None:
     layer, x = conv(3, 4, 3), torch.randn(64, 3, 2, 2)
     exact = nn.Conv2d(3, 4, 3, 1, 1, bias=False, dtype=torch.float64)
@@ -242,27 +227,6 @@ def test_the_gradients_over_small_maps_can_be_differentiated() -> None:
         found.append([images.grad.double(), module.weight.grad.double()])
     for ours, expected in zip(*found, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
-
-
-def test_autocast_and_the_transforms_of_torch_reach_small_maps() -> None:
-    layer, x = conv(8, 8, 3), torch.randn(64, 8, 2, 2)
-    with torch.autocast("cpu", torch.bfloat16):
-        output = layer(x)
-    assert output.dtype == torch.bfloat16
-    output.float().square().sum().backward()
-    assert layer.weight.grad is not None
-    assert layer.weight.grad.dtype == torch.float32
-
-    def loss(weight: Tensor, x: Tensor = x) -> Tensor:
-        return torch.func.functional_call(layer, {"weight": weight}, (x,)).square().sum()
-
-    weight = layer.weight.detach()
-    by_transform = torch.func.grad(loss)(weight)
-    torch.testing.assert_close(layer.weight.grad, by_transform, rtol=0.05, atol=0.02 * float(by_transform.abs().max()))
-    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(weight, x[:, None])
-    torch.testing.assert_close(each.sum(0), by_transform, rtol=1e-3, atol=1e-3)
-    halves = torch.func.vmap(layer)(x.expand(2, *x.shape))
-    torch.testing.assert_close(halves, layer(x).expand(halves.shape))
 
 
 @pytest.mark.parametrize("shape", [(2, 384, 2, 2), (2, 400, 1, 4), (3, 512, 1, 2)])

@@ -124,24 +124,9 @@ def test_settings_are_those_of_torch(settings: dict[str, object]) -> None:
     torch.testing.assert_close(gradient(pool, x, torch.ones_like(y)), gradient(plain, x, torch.ones_like(y)))
 
 
-def test_second_derivatives_by_the_input_are_zero() -> None:
-    x = spikes(1, 3, 8, 8)
-    (once,) = torch.autograd.grad(spiking_avg_pool(2)(x).sum(), x, create_graph=True)
-    (twice,) = torch.autograd.grad(once.sum(), x)
-    assert twice.shape == x.shape
-    assert not twice.any()
-
-
 @pytest.mark.skipif(library() is None, reason="no kernels were built, or ZOO_KERNELS=0")
 @pytest.mark.parametrize("last", [False, True])
 def test_no_spikes_are_kept(last: bool) -> None:
     pool, x = spiking_avg_pool(3, 2, 1), spikes(2, 16, 9, 9, last=last)
     y = pool(x)
     assert kept_memory(lambda: pool(x * 1)) == y.numel() * 4
-
-
-def test_a_single_step_takes_images() -> None:
-    pool, x = spiking_avg_pool(2), torch.rand(2, 3, 4, 4)
-    whole = pool(x.expand(8, *x.shape))
-    pool.step_mode = "s"  # type: ignore[assignment] # a property of spikingjelly's
-    assert torch.equal(pool(x), whole[0])

@@ -471,16 +471,6 @@ def test_no_file_is_read_whose_path_a_table_names(pets: Path, tmp_path: Path) ->
     assert contents(load_split(f"hfds/{pets}", "train")) == contents(load_split(pets, "train"))
 
 
-def test_the_names_of_classes_are_utf8(pets: Path, tmp_path: Path) -> None:
-    file = tar(pets, tmp_path / "tars" / "all.tar")
-    names = file.with_name("classes.txt")
-    names.write_text("chat\nchien\n", encoding="utf-8-sig")
-    assert load_split(file, "val").classes == ("chat", "chien")
-    names.write_text("chat\nhéron\n", encoding="latin-1")
-    with pytest.raises(InputError, match=r"classes\.txt"):
-        load_split(file, "val")
-
-
 # zoo pack -------------------------------------------------------------------------------------------------------------
 
 

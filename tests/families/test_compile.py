@@ -92,16 +92,6 @@ def test_training_steps_compile_without_graph_breaks(name: str) -> None:
     assert_steps_alike(tiny(name).train(), torch.rand(2, 3, 64, 64))
 
 
-@pytest.mark.slow
-def test_fused_networks_compile_for_another_batch_and_image_size() -> None:
-    model = tiny(MODELS[1]).eval().fuse()
-    run = compiled(model)
-    with torch.no_grad():
-        for shape in ((2, 3, SIDE, SIDE), (1, 3, SIDE + 8, SIDE)):
-            x = torch.rand(shape)
-            assert torch.equal(run(x), model(x))
-
-
 @pytest.mark.parametrize(
     "name", ["ann_resnet_b1_m1_d1", *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS)]
 )

@@ -11,11 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from timm.data import resolve_data_config
-from timm.models._hub import load_model_config_from_path
 
 import zoo
-from tests.hub.hub_weights import LABELS, SIZE, TINY, tiny_folder
 from tests.hub.loopback import LoopbackHub
 from zoo.catalog.files import catalog_path, default_catalog
 
@@ -64,12 +61,3 @@ def test_the_command_publishes_and_fresh_processes_load_the_same_bits(
     assert len(hub.requests) == requests
     [code] = re.findall(r"```python\n(.*?)```", hub.files(REPO)["README.md"].decode(), re.DOTALL)
     assert python("-c", code).strip() in default_catalog().weights[NAME.partition(".")[0]][0].labels
-
-
-def test_timm_reads_the_config_as_far_as_its_format_goes(tmp_path: Path) -> None:
-    tiny_folder("local-dir:.").write(tmp_path)
-    cfg, architecture, _ = load_model_config_from_path(tmp_path)
-    assert (architecture, cfg["tag"], cfg["label_names"]) == (TINY, "noise", list(LABELS))
-    data = resolve_data_config(pretrained_cfg=cfg)
-    assert (data["input_size"], data["interpolation"], data["crop_pct"]) == ((3, SIZE, SIZE), "bicubic", 1.0)
-    assert (list(data["mean"]), list(data["std"])) == ([0.0] * 3, [1.0] * 3)

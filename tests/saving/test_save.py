@@ -24,7 +24,7 @@ from zoo.errors import (
     WeightError,
     ZooWarning,
 )
-from zoo.publishing.saving import build_folder, without_folders
+from zoo.publishing.saving import build_folder
 from zoo.weights.load import read_config
 
 NAME, TINY = "has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b1_m1_d1"
@@ -185,18 +185,6 @@ def test_an_interrupted_save_leaves_the_old_folder_the_new_one_or_none(
             zoo.create_model(reference)
     else:
         assert torch.equal(logits(zoo.create_model(reference)), logits(new if files else old))
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("trained on /home/ann/my photos: 60 images", "trained on my photos: 60 images"),
-        ("measured on ../data/val.npz; and more", "measured on val.npz; and more"),
-        ("hfds/uoft-cs/cifar10 and/or 50/50", "hfds/uoft-cs/cifar10 and/or 50/50"),
-    ],
-)
-def test_a_note_names_no_folder_of_this_machine(text: str, shown: str) -> None:
-    assert without_folders(text) == shown
 
 
 def test_a_network_that_cannot_be_counted_is_saved_and_published(

@@ -62,17 +62,6 @@ def test_pixels_go_to_the_network_as_they_are(tmp_path: Path) -> None:
     assert torch.equal(image, Transform(Preprocessing(size=32))(tmp_path / "image.png"))
 
 
-def test_the_cfg_names_layers_of_both_branches_and_the_map() -> None:
-    model = timm.create_model(VGG, num_classes=4)
-    cfg, state = model.pretrained_cfg, model.state_dict()
-    assert cfg is model.default_cfg
-    assert (len(cfg["classifier"]), len(cfg["first_conv"])) == (2, 2)
-    assert all(f"{layer}.weight" in state for layer in (*cfg["classifier"], *cfg["first_conv"]))
-    assert (model.head_hidden_size, cfg["pool_size"]) == (512, (28, 28))
-    odd = timm.create_model(VGG, pretrained_cfg_overlay={"input_size": (3, 30, 30)})
-    assert odd.pretrained_cfg["pool_size"] is None
-
-
 @pytest.mark.parametrize(
     ("options", "error", "told"),
     [

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,7 @@ import pytest
 from tests.data.made_data import packed
 from tests.training.made_runs import NAME, training
 from zoo.data import ImageSplit
-from zoo.errors import InputError, TrainingError
-from zoo.registry.installing import install_extra
+from zoo.errors import InputError
 from zoo.training import Display, load_data, train
 from zoo.training.engine import make_accelerator
 from zoo.training.figures import EpochRow, StepFigures
@@ -75,27 +72,9 @@ def test_bfloat16_on_a_cpu_without_avx512_is_told(
     assert any(cpu in note and "try float32" in note for note in result.notes) == told
 
 
-def test_a_file_in_place_of_the_events_is_named(tmp_path: Path) -> None:
-    data = load_data(packed(tmp_path / "one.npz", 20))
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "tensorboard").write_text("mine", encoding="utf-8")
-    with pytest.raises(TrainingError, match="tensorboard"):
-        train(TINY, data, changes=CHANGES, out=tmp_path / "run")
-    assert (tmp_path / "run" / "tensorboard").read_text(encoding="utf-8") == "mine"
-
-
 @pytest.mark.parametrize(("name", "said"), [("nothing", "nothing.*tensorboard"), ("clearml", "pip install clearml")])
 def test_trackers_are_those_of_accelerate(name: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         train(NAME, tmp_path / "photos", out=tmp_path / "run", trackers=[name])
     assert not (tmp_path / "run").exists()
     assert make_accelerator("no", trackers=["all"], out=tmp_path).log_with
-
-
-@pytest.mark.slow
-def test_train_names_the_extra(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['accelerate'] = None; from zoo.cli import main; main()"
-    command = [sys.executable, "-c", code, "train", NAME, "--data", str(tmp_path), "--out", str(tmp_path / "run")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.endswith(f"needs accelerate; install it with: {install_extra('train')}\n")
