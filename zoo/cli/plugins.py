@@ -8,25 +8,44 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, final
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from zoo.cli.options import Json
-from zoo.cli.output import counted, in_one_line, print_rows, say
-from zoo.errors import ComponentError, UnknownComponentError, shorten, suggest
-from zoo.registry.components import NOTEBOOK, OURS, Component, Registry, State, default_registry
-from zoo.registry.installing import import_plugin
+from zoo.cli.output import in_one_line, print_rows, say
+from zoo.errors import ComponentError
+from zoo.registry.components import Component, Registry, State, default_registry
+from zoo.registry.installing import import_plugin, is_installed
 
-Row = dict[str, str]
-OUTCOMES = ("passed", "failed", "skipped")
+OF_THE_KIT = ("check", "new")
 CODE = "import sys; from zoo.cli.plugins import report_problems; report_problems(int(sys.argv[1]), sys.argv[2])"
 
-plugins_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich", epilog="Example: zoo plugins")
+
+@final
+class PluginCommands(TyperGroup):
+    """The command `zoo plugins`, two of whose own commands are in zoo-kit."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """List those commands if zoo-kit is installed."""
+        return [*super().list_commands(ctx), *(OF_THE_KIT if is_installed("zoo-kit") else ())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Find a command; raises `MissingPluginError` for one of zoo-kit if that is not installed."""
+        if cmd_name not in OF_THE_KIT:
+            return super().get_command(ctx, cmd_name)
+        kit = import_plugin("zoo-kit", "zoo_kit.command", f"`zoo plugins {cmd_name}`")
+        return get_command(kit.app).get_command(ctx, cmd_name)  # type: ignore[attr-defined] # a group
+
+
+plugins_app = typer.Typer(
+    cls=PluginCommands, invoke_without_command=True, rich_markup_mode="rich", epilog="Example: zoo plugins"
+)
 
 
 @plugins_app.callback()
@@ -111,78 +130,3 @@ def report_problems(first: int, report: str) -> None:
             with suppress(ComponentError):  # kept in its error
                 component.load()
             print(json.dumps(component.error or problems.get(component.origin)), file=lines, flush=True)
-
-
-@plugins_app.command("check", epilog="Example: zoo plugins check zoo-luu")
-def check_command(
-    distribution: Annotated[
-        str | None, typer.Argument(metavar="DIST", help="An installed distribution; without one, every plugin.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Run the conformance kit on the components of a distribution, without a test file.
-
-    Prints every check that fails, with its cause, the most basic first, and every
-    one that is skipped; pytest runs in another process. Exit status 1 if a check failed. A test file that subclasses
-    zoo_kit's suites checks more: it can name the decoder that inverts an
-    encoder. Needs the plugin zoo-kit.
-    """
-    known = {component.distribution for component in default_registry().components()} - {NOTEBOOK}
-    if distribution not in {None, *known}:
-        problem = f"no installed distribution {shorten(str(distribution))} offers components"
-        raise UnknownComponentError(f"{problem}{suggest(str(distribution), known)}")
-    chosen = [distribution] if distribution else sorted(known - {OURS})
-    if not chosen:
-        say(f"no plugin is installed; `zoo plugins check {OURS}` checks the built-in components", file=sys.stderr)
-        return
-    check = import_plugin("zoo-kit", "zoo_kit.check", "`zoo plugins check`").check_distribution
-    rows: list[Row] = [row for name in chosen for row in check(name)]
-    if as_json:
-        print_rows(rows, as_json)
-    else:
-        _print_failures(rows)
-    if any(row["outcome"] == "failed" for row in rows):
-        raise typer.Exit(1)
-
-
-def _print_failures(rows: list[Row]) -> None:
-    """Print every failed check, those that may follow from it, every skipped one, and how many there are of each."""
-    consequences = defaultdict(list)
-    for row in rows:
-        if row["consequence_of"]:
-            consequences[row["kind"], row["name"], row["consequence_of"]].append(row["check"])
-    for row in rows:
-        if row["outcome"] == "passed" or row["consequence_of"]:
-            continue
-        fate = "fails" if row["outcome"] == "failed" else "skips"
-        say(f"{row['kind']} {row['name']} {fate} {row['check']}: {in_one_line(row['message'])}")
-        following = consequences[row["kind"], row["name"], row["check"]]
-        if following:
-            say(f"  and, perhaps for that reason: {', '.join(following)}")
-    counts = Counter(row["outcome"] for row in rows)
-    components = counted(len({(row["kind"], row["name"]) for row in rows}), "component")
-    say(f"{components}: " + ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES))
-
-
-@plugins_app.command("new", epilog="Example: zoo plugins new zoo-sparkle --kind neuron")
-def new_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the package, such as zoo-sparkle.")],
-    kind: Annotated[
-        str, typer.Option(metavar="KIND", help="A neuron, encoder, decoder, backbone, family, converter or weights.")
-    ] = "neuron",
-    component: Annotated[
-        str | None, typer.Option(metavar="WORD", help="Name of its component.  (default: NAME without a leading zoo-)")
-    ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the plugin's folder is made.")] = Path(),
-) -> None:
-    """Write a complete plugin: one working component, tests on the kit, README, CI file.
-
-    It installs and passes its tests at once; nothing is overwritten. Needs the
-    plugin zoo-kit.
-    """
-    scaffold = import_plugin("zoo-kit", "zoo_kit.scaffold", "`zoo plugins new`")
-    plugin = scaffold.draft(name, kind, component)
-    folder = plugin.write(out)
-    say(f"{folder}: the {plugin.kind} {plugin.component}")
-    say(*(f"  {path}" for path in plugin.files()), "Next:", sep="\n")
-    say(*(f"  {command}" for command in plugin.next_commands(folder)), sep="\n")
