@@ -240,6 +240,26 @@ def test_a_damaged_cached_config_is_replaced(hub: LoopbackHub, pinned: str, tmp_
         assert file.read_bytes() == sound
 
 
+@pytest.mark.parametrize("damage", ["plain file", "link elsewhere", "folder"])
+def test_a_cached_config_that_nothing_proves_is_replaced(
+    hub: LoopbackHub, pinned: str, tmp_path: Path, damage: str
+) -> None:
+    zoo.create_model(pinned)
+    (file,) = (tmp_path / "hf_home").rglob("config.json")
+    other, sound = tmp_path / "other", file.read_bytes()
+    other.write_bytes(sound.replace(b"cow", b"cox"))
+    file.unlink()
+    if damage == "folder":
+        file.mkdir()
+    elif damage == "plain file":
+        file.write_bytes(other.read_bytes())
+    else:
+        git_hash = hashlib.sha1(b"blob %d\0" % len(sound) + other.read_bytes()).hexdigest()
+        file.symlink_to(other.rename(tmp_path / git_hash))
+    assert zoo.create_model(pinned).pretrained_cfg["label_names"] == list(LABELS)
+    assert file.read_bytes() == sound
+
+
 def test_a_full_disk_leaves_nothing(hub: LoopbackHub, pinned: str, tmp_path: Path) -> None:
     zoo.model_info(pinned)
     before = files_below(tmp_path / "hf_home")

@@ -15,7 +15,6 @@ import zoo
 import zoo.timm
 from zoo.catalog.files import default_catalog
 from zoo.errors import ComponentError, ModelNameError, UnknownComponentError
-from zoo.registry.installing import install_extra
 from zoo.timm import has8_zoo
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"
@@ -113,12 +112,3 @@ def test_the_zoo_alone_registers_nothing_and_loads_no_timm() -> None:
         "assert all(timm.model_entrypoint(name) is entry for name, entry in before.items())\n"
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("line", ["import zoo.timm", "import zoo; zoo.create_model('timm_resnet18')"])
-def test_without_timm_the_error_says_what_to_install(line: str) -> None:
-    done = _python(f"import sys; sys.modules['timm'] = None; {line}")
-    assert done.returncode == 1
-    assert "MissingExtraError" in done.stderr
-    assert install_extra("timm") in done.stderr

@@ -118,6 +118,7 @@ def test_a_recipe_of_your_own_is_a_file(tmp_path: Path) -> None:
     [
         ("- 1", "is not a list of settings"),
         ("a: [", "cannot be read"),
+        ("a: 2025-02-30", "cannot be read"),
         ("epochs: 0", "epochs '0'"),
         ("surprise: 1", "surprise.*Extra inputs"),
     ],

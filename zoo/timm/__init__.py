@@ -15,13 +15,6 @@ Any other composed name becomes timm's by `register_models`, which timm's error 
 
 from __future__ import annotations
 
-try:
-    import timm  # noqa: F401
-except ModuleNotFoundError as error:
-    from zoo.registry.installing import missing_extra
-
-    raise missing_extra(error, "zoo.timm", "timm") from error
-
 from zoo.timm.models import advise_registering, register_catalog, register_models
 
 __all__ = ["register_models"]

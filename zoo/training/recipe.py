@@ -115,7 +115,7 @@ def load_recipe(name: str | Path, changes: Mapping[str, Any] | None = None) -> R
     file = _FOLDER.joinpath(f"{text}.yaml") if text in recipe_names() else Path(text)
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise CatalogError(f"recipe {text} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise CatalogError(f"recipe {text} is not a list of settings; zoo/training/recipes/modern.yaml shows one")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os.path
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -156,21 +157,25 @@ class Hub:
 
     def _read_cached(self, repository: HubRepository, filename: str, limit: int, sha256: str | None) -> bytes | None:
         """Return the cached file of a place, or of a hash that it must have, unless it is damaged."""
-        folder = self._folder(repository)
-        snapshot = folder / "snapshots" / str(repository.revision) / filename
-        places = [snapshot] if sha256 is None else [snapshot, folder / "blobs" / sha256]
-        for file in places:
+        blobs = self._folder(repository) / "blobs"
+        snapshot = blobs.parent / "snapshots" / str(repository.revision) / filename
+        for file in (snapshot, blobs / (sha256 or filename)):
             if file.is_file() and file.stat().st_size <= limit:
                 data = file.read_bytes()
-                # Only a hash proves the bytes; where links cannot be made, a config has none.
-                named = sha256 or file.resolve().name
-                if named in (filename, hashlib.sha256(data).hexdigest(), _git_hash(data)):
+                hashes = (hashlib.sha256(data).hexdigest(), _git_hash(data))
+                # Only a hash proves the bytes: the record's, or the name of a blob, to which links lead where there are
+                # any; where there are none, the blob lies beside its copy.
+                linked = [file.resolve().name] if file.is_symlink() else hashes
+                if sha256 in hashes if sha256 else any((blobs / name).is_file() for name in hashes if name in linked):
                     return data
         return None
 
     def _keep(self, repository: HubRepository, filename: str, data: bytes, name: str) -> None:
         folder = self._folder(repository)
         blob, snapshot = folder / "blobs" / name, folder / "snapshots" / str(repository.revision) / filename
+        for place in (blob, snapshot):
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place)
         replace_bytes(blob, data)
         snapshot.parent.mkdir(parents=True, exist_ok=True)
         snapshot.unlink(missing_ok=True)
