@@ -133,7 +133,7 @@ def _shape_of(opened: OpenedModel) -> tuple[int, int, int] | None:
     """Return image size, number of classes and channels of its weight; None for an untrained network."""
     if not opened.weight_name:
         return None
-    return opened.preprocessing().size, opened.contents.num_classes, opened.contents.in_chans
+    return opened.preprocessing().size, opened.origin.num_classes, opened.origin.in_chans
 
 
 def _with_controls(

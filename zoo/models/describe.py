@@ -49,7 +49,7 @@ def model_info(
         weights = [(opened.weight, str(opened.source))]
     else:
         weights = [(record, str(record.location)) for record in catalog.weights_of(spec)]
-    shaped = weights[0][0] if weights and not opened.weight_name else opened.contents
+    shaped = weights[0][0] if weights and not opened.weight_name else opened.origin
     model = describe_model(spec, shaped.num_classes, shaped.in_chans, registry)
     return {
         "name": str(spec),

@@ -49,7 +49,7 @@ from zoo.registry.components import Registry, check_providers, default_registry,
 from zoo.registry.installing import install_plugin, is_installed
 from zoo.weights import load as weights
 from zoo.weights.hub import Hub
-from zoo.weights.origin import DEFAULT_CHANNELS, Contents, Published, Recorded, Tensors, Unrecorded
+from zoo.weights.origin import DEFAULT_CHANNELS, NoRecord, Published, Recorded, Tensors, WeightOrigin
 
 UNTRAINED, UNTRAINED_SEED = "untrained", 0
 
@@ -287,12 +287,12 @@ class OpenedModel:
     Attributes:
         spec: of the network.
         places: that it was looked for in.
-        contents: the weight behind the name, if there is one.
+        origin: the weight behind the name, if there is one.
     """
 
     spec: Spec
     places: Places = field(default_factory=Places)
-    contents: Contents = field(default_factory=Unrecorded)
+    origin: WeightOrigin = field(default_factory=NoRecord)
 
     @property
     def registry(self) -> Registry:
@@ -307,12 +307,12 @@ class OpenedModel:
     @property
     def weight(self) -> StoredWeight | None:
         """The record of its weight; None if there is none."""
-        return self.contents.record if isinstance(self.contents, Recorded) else None
+        return self.origin.record
 
     @property
     def source(self) -> Source | None:
         """Place of the bytes of a recorded weight."""
-        return self.contents.source if isinstance(self.contents, Recorded) else None
+        return self.origin.source
 
     @property
     def is_listed(self) -> bool:
@@ -329,23 +329,23 @@ class OpenedModel:
         """Name of its weight, listed or its own publisher's; '' if it has none."""
         if self.weight is not None:
             return self.weight.name
-        return str(self.spec) if self.contents.tag else ""
+        return str(self.spec) if self.origin.tag else ""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """A name for every class of its weight; none without a weight."""
-        if not self.contents.tag:
+        if not self.origin.tag:
             return ()
-        return self.contents.labels or weights.default_labels(self.contents.num_classes)
+        return self.origin.labels or weights.default_labels(self.origin.num_classes)
 
     def preprocessing(self, image_size: int | None = None) -> Preprocessing:
         """Return how images are prepared for its weight, at `image_size` if that is given."""
-        return self.contents.preprocessing.at(image_size)
+        return self.origin.preprocessing.at(image_size)
 
     @property
     def weights_description(self) -> str:
         """A description of what `build_settled` loads: `weights cifar10`, or `untrained, seed 0`."""
-        return f"weights {self.contents.tag}" if self.contents.tag else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
+        return f"weights {self.origin.tag}" if self.origin.tag else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
 
     def build(
         self,
@@ -360,24 +360,24 @@ class OpenedModel:
         **options: OptionValue,
     ) -> ImageClassifier:
         """Build as `create_model` does; `warn` gives a `NewHeadWarning` if the last layer is not the weight's."""
-        if checkpoint_path is not None and (pretrained or self.contents.tag):
+        if checkpoint_path is not None and (pretrained or self.origin.tag):
             raise OptionError(f"{self.loads} and checkpoint_path name two weights; leave one of them out")
-        contents = self._choose_contents(pretrained, checkpoint_path)
-        tensors = self._read(contents)
-        spec = self.spec if contents.tag else self.spec.untagged()
-        classes = contents.num_classes if num_classes is None else num_classes
-        channels = contents.in_chans if in_chans is None else in_chans
-        is_whole = tensors is not None and classes in (0, contents.num_classes)  # no layer stays random
+        origin = self._choose_origin(pretrained, checkpoint_path)
+        tensors = self._read(origin)
+        spec = self.spec if origin.tag else self.spec.untagged()
+        classes = origin.num_classes if num_classes is None else num_classes
+        channels = origin.in_chans if in_chans is None else in_chans
+        is_whole = tensors is not None and classes in (0, origin.num_classes)  # no layer stays random
         with _building_on(device, keep_generator=is_whole):
             model = build_model(spec.with_options({"family": options}), classes, channels, self.registry)
         if dtype is not None:
             model = model.to(dtype=dtype)
-        model.pretrained_cfg = contents.describe_in(model, tensors)
+        model.pretrained_cfg = origin.describe_in(model, tensors)
         if tensors is None:
             return model
-        weights.load(model, tensors.state, tensors.place, contents.num_classes, contents.in_chans)
+        weights.load(model, tensors.state, tensors.place, origin.num_classes, origin.in_chans)
         if warn and not is_whole:
-            _warn_of_new_head(tensors.place, contents.num_classes, model.num_classes)
+            _warn_of_new_head(tensors.place, origin.num_classes, model.num_classes)
         return model
 
     def build_settled(self, pretrained: bool | None = None, **keywords: Any) -> ImageClassifier:
@@ -386,26 +386,26 @@ class OpenedModel:
             torch.manual_seed(UNTRAINED_SEED)
             return self.build(pretrained, **keywords)
 
-    def _choose_contents(self, pretrained: bool | None, checkpoint_path: Path | str | None) -> Contents:
-        """Return the contents of the name, those of a file, or none."""
+    def _choose_origin(self, pretrained: bool | None, checkpoint_path: Path | str | None) -> WeightOrigin:
+        """Return the origin of the name, those of a file, or none."""
         if checkpoint_path is not None:
             state, place = weights.read_plain_file(checkpoint_path), str(checkpoint_path)
             described = describe_model(self.spec, registry=self.registry)
-            return Unrecorded(*weights.count_classes(described, state, place), Tensors(state, place, {}))
+            return NoRecord(*weights.count_classes(described, state, place), Tensors(state, place, {}))
         if pretrained is not False:
-            return self.contents
+            return self.origin
         if not self.is_listed:
-            self._read(self.contents)  # its config may ask for a larger network than its file fills
-        return Unrecorded(self.contents.num_classes, self.contents.in_chans)
+            self._read(self.origin)  # its config may ask for a larger network than its file fills
+        return NoRecord(self.origin.num_classes, self.origin.in_chans)
 
-    def _read(self, contents: Contents) -> Tensors | None:
+    def _read(self, origin: WeightOrigin) -> Tensors | None:
         """Read the tensors; those from elsewhere must fit their network, before memory is allocated for it."""
-        tensors = contents.read(_hub_of(self.places))
-        if tensors is None or not isinstance(contents, Recorded):
+        tensors = origin.read(_hub_of(self.places))
+        record = origin.record
+        if tensors is None or record is None:
             return tensors
-        record = contents.record
-        if record.tensors_of or not isinstance(contents.source, PackageFile):
-            described = describe_model(self.spec, contents.num_classes, contents.in_chans, self.registry)
+        if record.tensors_of or not isinstance(origin.source, PackageFile):
+            described = describe_model(self.spec, origin.num_classes, origin.in_chans, self.registry)
             if record.tensors_of:
                 tensors = tensors._replace(state=weights.match_branches(tensors.state, described))
             weights.check_fit(tensors.state, described, record.name)
@@ -458,7 +458,7 @@ def _open_name(name: str, required: bool, listed: bool, places: Places) -> Opene
     if record is None:
         return _open_published(opened) if required or spec.tag else opened
     check_providers(spec, record.providers, record.name, opened.registry)
-    return replace(opened, spec=record.spec_of(spec), contents=Recorded(record, record.location))
+    return replace(opened, spec=record.spec_of(spec), origin=Recorded(record, record.location))
 
 
 def _find_record(name: str, is_wanted: bool, places: Places) -> tuple[Spec, WeightRecord | None]:
@@ -478,7 +478,7 @@ def _open_published(opened: OpenedModel) -> OpenedModel:
     published = opened.registry.load("family", spec.family)().published(dict(spec.fields), spec.tag)
     if published is None:
         raise opened.catalog.no_weight(spec)
-    return replace(opened, spec=spec.tagged(published.tag), contents=Published(published))
+    return replace(opened, spec=spec.tagged(published.tag), origin=Published(published))
 
 
 def _explain_name(name: str, error: ModelNameError, catalog: Catalog) -> ModelNameError:

@@ -12,7 +12,7 @@ from zoo.errors import ZooWarning
 from zoo.models.factory import OpenedModel, open_model
 from zoo.registry.components import Registry
 from zoo.registry.installing import missing_weight
-from zoo.weights.origin import Recorded, Unrecorded
+from zoo.weights.origin import NoRecord, Recorded
 
 
 def share_data(one: StoredWeight | None, other: StoredWeight | None) -> bool:
@@ -47,7 +47,7 @@ def open_network(network: ImageClassifier, registry: Registry | None, catalog: C
     spec, places = network.spec, {"registry": registry, "catalog": catalog}
     listed = {record.tag: record for record in (catalog or default_catalog()).weights_of(spec.untagged())}
     record = listed.get(spec.tag or "")
-    return OpenedModel(spec, places, Recorded(record, record.location) if record else Unrecorded())  # type: ignore[arg-type]
+    return OpenedModel(spec, places, Recorded(record, record.location) if record else NoRecord())  # type: ignore[arg-type]
 
 
 def twin_of(network: ImageClassifier, registry: Registry | None = None) -> ImageClassifier | None:

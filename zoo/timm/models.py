@@ -35,7 +35,7 @@ from zoo.registry.components import parse_name
 from zoo.timm import has8_zoo
 from zoo.weights.hub import Hub
 from zoo.weights.load import CONFIG, MAX_CONFIG_BYTES, describe_layers
-from zoo.weights.origin import Recorded, Unrecorded
+from zoo.weights.origin import NoRecord, Recorded
 
 _NOT_TRACED = (Encoder, Decoder, Neuron, Conv2d, StepModule)
 """Their forward asks for shapes and modes, and loops over time: torch.fx takes each as one operation."""
@@ -102,7 +102,7 @@ def _register(variants: Sequence[str]) -> None:
             raise ComponentError(f"timm has a model {variant!r} of {module} already, which the zoo does not replace")
     for variant in (name for name in dict.fromkeys(variants) if name not in known):
         records = default_catalog().weights.get(variant, [])
-        untrained = PretrainedCfg(**Unrecorded().describe())
+        untrained = PretrainedCfg(**NoRecord().describe())
         cfgs = {record.name: _weight_cfg(record) for record in records} or {variant: untrained}
         has8_zoo.default_cfgs |= generate_default_cfgs(cfgs)
         entry = _make_entry(variant)

@@ -162,11 +162,7 @@ class Hub:
         for file in (snapshot, blobs / (sha256 or filename)):
             if file.is_file() and file.stat().st_size <= limit:
                 data = file.read_bytes()
-                hashes = (hashlib.sha256(data).hexdigest(), _git_hash(data))
-                # Only a hash proves the bytes: the record's, or the name of a blob, to which links lead where there are
-                # any; where there are none, the blob lies beside its copy.
-                linked = [file.resolve().name] if file.is_symlink() else hashes
-                if sha256 in hashes if sha256 else any((blobs / name).is_file() for name in hashes if name in linked):
+                if _is_proven(file, data, blobs, sha256):
                     return data
         return None
 
@@ -183,6 +179,18 @@ class Hub:
             snapshot.symlink_to(os.path.relpath(blob, snapshot.parent))
         except OSError:  # Windows allows links to some users only
             replace_bytes(snapshot, data)
+
+
+def _is_proven(file: Path, data: bytes, blobs: Path, sha256: str | None) -> bool:
+    """Return whether cached bytes have the hash that a record states, or that names the blob which they are of.
+
+    A link leads to its blob; where links cannot be made, the blob lies beside its copy.
+    """
+    hashes = {hashlib.sha256(data).hexdigest(), _git_hash(data)}
+    if sha256 is not None:
+        return sha256 in hashes
+    named = {file.resolve().name} & hashes if file.is_symlink() else hashes
+    return any((blobs / name).is_file() for name in named)
 
 
 def _git_hash(data: bytes) -> str:

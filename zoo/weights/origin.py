@@ -29,7 +29,7 @@ class Tensors(NamedTuple):
     facts: Mapping[str, str]
 
 
-class Contents(ABC):
+class WeightOrigin(ABC):
     """Tensors of a network before they are read, and what is known of them.
 
     Attributes:
@@ -38,7 +38,11 @@ class Contents(ABC):
         tag: of the weight; '' for none.
         license: of the weight; '' if it is not stated.
         labels: a name for every class; none if they are not stated.
+        record, source: its record and the place of its bytes; None without a record.
     """
+
+    record: StoredWeight | None = None
+    source: Source | None = None
 
     def __init__(
         self,
@@ -77,7 +81,7 @@ class Contents(ABC):
 
 
 @final
-class Unrecorded(Contents):
+class NoRecord(WeightOrigin):
     """No weight, or the tensors of a file of which nothing is known."""
 
     def __init__(
@@ -92,28 +96,29 @@ class Unrecorded(Contents):
 
     def describe_in(self, model: ImageClassifier, tensors: Tensors | None = None) -> dict[str, Any]:
         """Describe a network without a weight, of the model's own classes and channels."""
-        described = Unrecorded(model.num_classes, model.in_chans).describe()
+        described = NoRecord(model.num_classes, model.in_chans).describe()
         return {"architecture": model.spec.text, **described, **weights.describe_layers(model)}
 
 
 @final
-class Recorded(Contents):
+class Recorded(WeightOrigin):
     """A weight with a record, in a catalog or in a config.json."""
 
     def __init__(self, record: StoredWeight, source: Source) -> None:
         counts = record.num_classes, record.in_chans
         super().__init__(*counts, record.preprocessing, record.tag, record.license, record.labels)
         self.record, self.source = record, source
+        self._bytes_of = record, source
 
     def read(self, hub: Hub) -> Tensors:
         """Read exactly the bytes that the record names."""
-        data = weights.read_weight(self.record, self.source, hub)
-        state = weights.parse_weight(data, self.record.name)
-        return Tensors(state, self.record.name, {"source": str(self.source)})
+        record, source = self._bytes_of
+        state = weights.parse_weight(weights.read_weight(record, source, hub), record.name)
+        return Tensors(state, record.name, {"source": str(source)})
 
 
 @final
-class Published(Contents):
+class Published(WeightOrigin):
     """A weight that the network's own publisher keeps, at its newest commit."""
 
     def __init__(self, published: PublishedWeights) -> None:
