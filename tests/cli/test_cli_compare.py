@@ -80,7 +80,10 @@ def test_a_twin_stands_between_spikes_and_control(tmp_path: Path) -> None:
     assert twin["energies"]["shift-add-float32"] <= spikes["energies"]["shift-add-float32"]
     text = run(*arguments).stdout
     assert "twin: B, control: C" in text
-    assert all(any(line.startswith(model) for line in text.splitlines()) for model in models)
+    shown = {model for model in models if any(line.startswith(f"{model} ") for line in text.splitlines())}
+    assert (len(shown), shown < models) == (5, True)
+    every = run(*arguments, "--all").stdout
+    assert all(any(line.startswith(model) for line in every.splitlines()) for model in models)
     assert len(objects(run(*arguments, "--no-controls", "--json"))) == 1
 
 

@@ -31,7 +31,7 @@ def test_costs_are_counted_by_branch() -> None:
     assert cost["control"]["macs"] == cost["macs_analog"]
     assert (cost["activity"], cost["energy"]) == (None, None)
     text = run("profile", TINY, "--image-size", "8", "--num-classes", "10").stdout
-    said_first = (f"{cost['macs']:,}", "no MACs in this count: aten::", "control ann_resnet_b1_m1_d1")
+    said_first = (f"{cost['macs']:,}", "no MACs in this count: ", "control ann_resnet_b1_m1_d1")
     for said in (*said_first, "times the MACs of its"):
         assert said in text
     assert "stages.0.0.analog.conv" not in text
@@ -53,7 +53,7 @@ def test_images_add_spikes_and_energy_under_every_model(photos: Path, scratch: s
     assert {"arithmetic-float32", "arithmetic-int8", "memory-float32"} <= {row["name"] for row in cost["energy_models"]}
     for said in (cost["statement"], f"{cost['energy']['total_pj'] / 1e6:,.3f} µJ", "10.1109/ISSCC.2014.6757323"):
         assert said in joined
-    assert "charged below: aten::" in joined  # operations without MACs have a price, and none is left out
+    assert "aten::" not in text
     assert "not charged: none" in joined
     assert "contains its control" in joined
     assert "would cost what its control costs" not in joined

@@ -43,12 +43,15 @@ def test_a_network_goes_to_a_folder_and_back(tmp_path: Path) -> None:
 
 def test_from_pretrained_takes_a_name_and_says_that_a_folder_is_missing(tmp_path: Path) -> None:
     assert same(ImageClassifier.from_pretrained(B8), zoo.create_model(B8))
+    assert same(ImageClassifier.from_pretrained(pretrained_model_name_or_path=B8), zoo.create_model(B8))
     with pytest.raises(WeightError, match="No such file"):
         ImageClassifier.from_pretrained(tmp_path / "missing")
 
 
 def test_a_network_goes_to_the_hub_and_back(hub: LoopbackHub, token: str) -> None:
     model = made()
+    with pytest.raises(SaveError, match="license"):
+        model.push_to_hub("alice/mine", token=token)
     reference = model.push_to_hub("alice/mine", license="MIT", labels=["a", "b", "c"], token=token, image_size=8)
     repo_id, _, revision = reference.removeprefix("hf-hub:").partition("@")
     assert same(ImageClassifier.from_pretrained(repo_id, revision=revision), model)

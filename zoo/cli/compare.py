@@ -14,6 +14,9 @@ from zoo.cli.output import in_units, print_rows, say
 from zoo.errors import printable
 from zoo.inference import COMPARED_ON
 
+SHOWN = ("arithmetic-float32", "arithmetic-float32-sparse", "arithmetic-int8", "memory-float32", "shift-add-float32")
+"""Energy models that are shown unless all are asked for."""
+
 if TYPE_CHECKING:
     from zoo.inference.compare import ComparedModel
 
@@ -30,6 +33,7 @@ def compare_command(
         int, typer.Option(min=1, metavar="N", help="How many images of DATA spikes and energy are counted on.")
     ] = COMPARED_ON,
     image_size: ImageSize = None,
+    every: Annotated[bool, typer.Option("--all", help="Show every energy model, not five.")] = False,
     no_controls: Annotated[bool, typer.Option("--no-controls", help="Leave out the networks without spikes.")] = False,
     data_root: DataRoot = None,
     device: Device = "cpu",
@@ -40,8 +44,8 @@ def compare_command(
     Behind each network with spikes stands its control, the same blocks without
     them, and if its neurons wait also its twin, which gives the same answers by
     the same tensors, its activations as integers. Without --data, accuracy,
-    energy and spikes are those that a weight's record states. Energy stands
-    there under every model of energy; `zoo profile` says what each charges.
+    energy and spikes are those that a weight's record states. `zoo profile`
+    says what each energy model charges.
     """
     from zoo.data import DataOptions
     from zoo.inference.compare import compare_models
@@ -59,10 +63,10 @@ def compare_command(
         for row in rows:
             print(json.dumps(vars(row)))
     else:
-        _print(rows)
+        _print(rows, every)
 
 
-def _print(rows: list[ComparedModel]) -> None:
+def _print(rows: list[ComparedModel], every: bool) -> None:
     """Print a letter for each model, then a line for each figure: names are too long for columns."""
     letters = [ascii_uppercase[i % 26] * (i // 26 + 1) for i in range(len(rows))]
     for number, (row, letter) in enumerate(zip(rows, letters, strict=True)):
@@ -72,7 +76,7 @@ def _print(rows: list[ComparedModel]) -> None:
         beside = "".join(f", {role}: {rival}" for role, rival in letter_of.items() if rival)
         say(f"{letter}  {printable(row.name)} ({row.weights}{beside})")
     say("")
-    figures = _figures(rows).items()
+    figures = (_figures(rows) | _energies(rows, every)).items()
     print_rows([{"": label, **dict(zip(letters, values, strict=True))} for label, values in figures], as_json=False)
     say("")
     for note in _notes(rows, letters):
@@ -95,13 +99,13 @@ def _figures(rows: list[ComparedModel]) -> dict[str, list[str]]:
         "sequential steps": ["" if row.steps is None else f"{row.steps:,}" for row in rows],
         "spike rate, %": ["" if row.spike_rate is None else f"{100 * row.spike_rate:.1f}" for row in rows],
         "top-1, %": ["" if row.top1 is None else f"{row.top1:.2f}" for row in rows],
-        **_energies(rows),
     }
 
 
-def _energies(rows: list[ComparedModel]) -> dict[str, list[str]]:
-    """Return a line for each model of energy; arithmetic alone for columns whose record has no more."""
-    models = list(dict.fromkeys(model for row in rows for model in (*row.energies, *row.does_not_run)))
+def _energies(rows: list[ComparedModel], every: bool) -> dict[str, list[str]]:
+    """Return a line for each energy model; arithmetic alone for columns whose record has no more."""
+    known = dict.fromkeys(model for row in rows for model in (*row.energies, *row.does_not_run))
+    models = [model for model in known if every or model in SHOWN]
     if not models:
         return {"energy, µJ an image": ["" if row.energy_uj is None else f"{row.energy_uj:.4g}" for row in rows]}
     heading = {"energy, µJ an image:": [""] * len(rows)}

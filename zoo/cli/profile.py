@@ -99,7 +99,7 @@ def profile_command(
         return
     console = rich_console()
     console.width = console.width if console.is_terminal else 2 * WIDTH  # a pipe takes rows of any length
-    for part in (*_summary(cost), *_energy(cost), *(_layers(cost) if layers else ())):
+    for part in (*_summary(cost, layers), *_energy(cost, layers), *(_layers(cost) if layers else ())):
         if isinstance(part, str):
             say(*wrap(part, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False), sep="\n")
         else:
@@ -178,7 +178,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str | float]], words: 
     return table
 
 
-def _summary(profile: Profile) -> Iterator[str | Table]:
+def _summary(profile: Profile, layers: bool) -> Iterator[str | Table]:
     side = f"{profile.image_size}×{profile.image_size} pixels"
     classes = [counted(profile.num_classes, "class", "classes")] if profile.num_classes else []
     about = [*classes, side, f"T = {profile.timesteps}"]
@@ -206,13 +206,13 @@ def _summary(profile: Profile) -> Iterator[str | Table]:
         yield f"control {profile.control.name}: {profile.control.params:,} parameters, {profile.control.macs:,} MACs"
         if profile.activity is None:
             yield profile.statement
-    left_out = ", ".join(f"{name}×{calls}" for name, calls in sorted(profile.unsupported.items()))
-    if left_out:
+    if profile.unsupported:
         charged = "" if profile.activity is None else ", charged below"
-        yield f"operations that have no MACs in this count{charged}: {left_out}"
+        names = [f"{name}×{calls}" for name, calls in sorted(profile.unsupported.items())]
+        yield f"operations that have no MACs in this count{charged}: {_operations(names, layers)}"
 
 
-def _energy(profile: Profile) -> Iterator[str | Table]:
+def _energy(profile: Profile, layers: bool) -> Iterator[str | Table]:
     if profile.activity is None:
         return
     from zoo.profiling import CONTAINS_CONTROL
@@ -265,7 +265,14 @@ def _energy(profile: Profile) -> Iterator[str | Table]:
         yield profile.caveat
     yield f"{FORMULA}; {SOURCE}"
     left_out = [f"{u.operation}×{n} in {u.module or 'the network'} ({u.kind})" for u, n in activity.uncounted.items()]
-    yield f"operations without a price, which are not charged: {', '.join(left_out) or 'none'}"
+    yield f"operations without a price, which are not charged: {_operations(left_out, layers)}"
+
+
+def _operations(names: list[str], layers: bool) -> str:
+    """Write how many kinds of operations there are, or what torch calls them."""
+    if layers or not names:
+        return ", ".join(names) or "none"
+    return f"{counted(len(names), 'kind')} (--layers names them)"
 
 
 def _rates(activity: OperationCounts) -> str:

@@ -212,7 +212,14 @@ class ImageClassifier(nn.Module, ABC):
 
     @classmethod
     @final
-    def from_pretrained(cls, name: Path | str, *, revision: str | None = None, **keywords: Any) -> ImageClassifier:
+    def from_pretrained(
+        cls,
+        name: Path | str = "",
+        *,
+        revision: str | None = None,
+        pretrained_model_name_or_path: Path | str = "",
+        **keywords: Any,
+    ) -> ImageClassifier:
         """Load and verify a network that `save_pretrained`, `push_to_hub` or `zoo publish` wrote.
 
         Example:
@@ -226,22 +233,24 @@ class ImageClassifier(nn.Module, ABC):
             name: a folder, `org/name` of a repository, or a name for `zoo.create_model`.
             revision: commit of the repository, 40 hexadecimal digits; a branch, a tag, or None for the newest give a
                 warning, since they move.
-            **keywords: of `zoo.create_model`, such as `local_files_only` and `force_download`.
+            pretrained_model_name_or_path: `name`, as huggingface_hub calls it.
+            **keywords: of `zoo.create_model`, such as `local_files_only`, `force_download`, `cache_dir` and `token`.
 
         Raises:
             ModelNameError, HubError, WeightError: as `zoo.create_model` does.
         """
-        text = str(name)
-        if isinstance(name, Path) or os.path.isdir(text):
+        place = name or pretrained_model_name_or_path
+        text = str(place)
+        if isinstance(place, Path) or os.path.isdir(text):
             text = f"local-dir:{text}"
         elif "/" in text and ":" not in text:
             text = f"hf-hub:{text}"
         return zoo.create_model(text if revision is None else f"{text}@{revision}", **keywords)
 
     @final
-    def save_pretrained(self, folder: Path | str, **stated: Any) -> None:
-        """Write a folder that `from_pretrained` loads; arguments and errors are those of `zoo.save`."""
-        zoo.save(self, folder, **stated)
+    def save_pretrained(self, save_directory: Path | str, **stated: Any) -> None:
+        """Write a folder that `from_pretrained` loads; other arguments and errors are those of `zoo.save`."""
+        zoo.save(self, save_directory, **stated)
 
     @final
     def push_to_hub(self, repo_id: str, **keywords: Any) -> str:

@@ -155,7 +155,7 @@ def push(
     model: ImageClassifier,
     repo_id: str,
     *,
-    license: str,
+    license: str = NOT_STATED,
     private: bool = False,
     commit_message: str | None = None,
     create_pr: bool = False,
@@ -174,7 +174,7 @@ def push(
     Args:
         model: a network as `zoo.save` takes it.
         repo_id: `org/name`; the repository is made if it does not exist.
-        license: of the weights, such as `MIT`; never assumed.
+        license: of the weights, such as `MIT`; it has to be stated.
         private: publish into a private repository.
         commit_message: None for the name of the weight.
         create_pr: open a pull request, in a repository that someone else reviews.
