@@ -60,8 +60,8 @@ class MlpBranch(nn.Module):
         super().__init__()
         self._linear = linear
         self.hidden = nn.Sequential(linear(num_features, HIDDEN[0]), act(), linear(HIDDEN[0], HIDDEN[1]), act())
-        self.act = act()
         self.fc: nn.Module = nn.Identity()
+        self.act = act()
         self.reset_classes(num_classes)
 
     def reset_classes(self, num_classes: int) -> None:

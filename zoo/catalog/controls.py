@@ -42,12 +42,19 @@ def find_control(
 
 
 def twin_name(spec: Spec, registry: Registry | None = None) -> str | None:
-    """Name the twin, which gives the same answers without spikes with the option `levels=T`; None if it has none."""
+    """Name the twin, which gives the same answers without spikes with the option `levels`; None if it has none."""
     name: str | None = (registry or default_registry()).load("family", spec.family)().twin(spec)
     return name
 
 
+def twin_levels(spec: Spec, timesteps: int, registry: Registry | None = None) -> int:
+    """Return the option `levels` of the twin of a network of T timesteps."""
+    levels: int = (registry or default_registry()).load("family", spec.family)().twin_levels(spec, timesteps)
+    return levels
+
+
 def twin_in_words(weight: StoredWeight, registry: Registry | None = None) -> str:
     """Name the twin of a weight's network with its option; '' for none."""
-    name = twin_name(stored_spec(weight, registry), registry)
-    return f"{name} (levels={weight.figures.timesteps})" if name else ""
+    spec = stored_spec(weight, registry)
+    name = twin_name(spec, registry)
+    return f"{name} (levels={twin_levels(spec, weight.figures.timesteps, registry)})" if name else ""

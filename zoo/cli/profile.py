@@ -199,7 +199,7 @@ def _summary(profile: Profile, layers: bool) -> Iterator[str | Table]:
     yield f"sequential steps of an image: {profile.steps or 'not known'}"
     if profile.twin is not None:
         yield (
-            f"twin {profile.twin.name} (levels={profile.timesteps}), the same tensors and answers without spikes: "
+            f"twin {profile.twin.name} (levels={profile.levels}), the same tensors and answers without spikes: "
             f"{profile.twin.macs:,} MACs, {profile.twin.steps} steps"
         )
     if profile.control is not None:

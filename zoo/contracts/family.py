@@ -161,6 +161,10 @@ class Family(ABC):
         """
         return None
 
+    def twin_levels(self, spec: Spec, timesteps: int) -> int:
+        """Return the option `levels` of the twin of a network of T timesteps: T, unless neurons write digits."""
+        return timesteps
+
     def names(self) -> tuple[str, ...]:
         """List all names behind `family_`; none if there are too many. Imports no torch."""
         return ()

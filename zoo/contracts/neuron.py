@@ -31,6 +31,7 @@ class Neuron(nn.Module, ABC):
         least_first: of digits, the least significant comes first; a network sets it, as its encoder orders planes.
         options: keyword arguments of its constructor; none is required.
         prices: operations that it is charged with; by default those of a leaky one.
+        waits: takes in all T currents before it fires.
         in_place: True if nothing else reads its input, so that without gradients the spikes may take its memory;
             `fuse()` sets it behind the convolutions that it folds.
     """
@@ -39,6 +40,7 @@ class Neuron(nn.Module, ABC):
     code: ClassVar[str] = UNARY
     options: ClassVar[frozenset[str]] = frozenset()
     prices: ClassVar[tuple[Price, ...]] = NEURON_PRICES
+    waits: bool = False
     in_place: bool = False
     least_first: bool = False
 

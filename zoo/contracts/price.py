@@ -66,8 +66,7 @@ INTEGRATION = Price("integrate-and-fire neuron", Work(acs=2), reason="adds the c
 DIGITS = Price(
     "radix neuron",
     Work(acs=1),
-    Work(acs=1),
-    "adds the shifted current; compares what is left with 2^b, and takes it away, for the digit of bit b",
+    reason="adds T − 1 shifted currents to the first, and clips the sum; the binary digits are then there to be read",
 )
 LEAKY_INTEGRATION = Price(
     "leaky or other neuron",

@@ -14,6 +14,9 @@ from zoo.names import ChoicePart, ComponentPart, Grammar, Spec, Value
 if TYPE_CHECKING:
     from zoo.contracts.classifier import ImageClassifier
 
+RADIX = "radix"
+"""The neuron that writes digits."""
+
 CODING_PARTS = (ComponentPart("encoder"), ComponentPart("neuron", default="if"))
 
 
@@ -58,10 +61,15 @@ class SewFamily(GrammarFamily):
     def twin(self, spec: Spec) -> str | None:
         fields, neuron = dict(spec.fields), spec.options.get("neuron", {})
         unary = neuron.get("waits") is True and neuron.get("v_init") == 0.5 and neuron.get("v_threshold", 1.0) == 1.0
-        waits = unary or fields["neuron"] == "radix"
+        waits = unary or fields["neuron"] == RADIX
         if "network" in fields or fields["encoder"] != "direct" or not waits:
             return None
         return self.control(fields)
+
+    def twin_levels(self, spec: Spec, timesteps: int) -> int:
+        if spec["neuron"] != RADIX:
+            return timesteps
+        return int(spec.options.get("neuron", {}).get("levels") or 2**timesteps - 1)
 
     @property
     def options(self) -> frozenset[str]:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from zoo.backbones.resnet import Residual
 from zoo.cpu.private import parts_of
-from zoo.families.thresholds import QuantisedReLU, ScaledActivation
+from zoo.families.paired import PairedBlock
+from zoo.families.thresholds import ScaledActivation
 
 
 @final
@@ -47,7 +48,7 @@ def fold_thresholds(network: nn.Module) -> None:
 def _fold(module: nn.Module, worth: Tensor) -> Tensor:
     """Fold the worth of a module's input into it, and return the worth of its output."""
     if isinstance(module, ScaledActivation):
-        unit = module.scale.detach() / (module.levels if isinstance(module, QuantisedReLU) else 1)
+        unit = module.unit.detach()
         module.register_forward_hook(lambda _, args, y: (y / unit).round())
         return unit
     if isinstance(module, nn.Conv2d | nn.Linear):
@@ -60,6 +61,10 @@ def _fold(module: nn.Module, worth: Tensor) -> Tensor:
         else:
             module.add_module("shortcut", ScaledIdentity(worth))
         return _fold(module.act, torch.ones(()))
+    if isinstance(module, PairedBlock) and module.digits:  # the analog branch beside them has no thresholds
+        behind = ScaledIdentity(_fold(module.get_submodule("spiking"), worth))
+        module.set_submodule("decoder", nn.Sequential(module.get_submodule("decoder"), behind))
+        return torch.ones(())
     for child in module.children():
         worth = _fold(child, worth)
     return worth

@@ -167,7 +167,7 @@ def _columns(counted: Profile, opened: OpenedModel, hybrid: OpenedModel | None, 
     column = _column(counted, opened, hybrid)
     if counted.twin is None:
         return [column]
-    column = replace(column, twin=f"{counted.twin.name} (levels={counted.timesteps})")
+    column = replace(column, twin=f"{counted.twin.name} (levels={counted.levels})")
     return [column, _twin_column(counted, column, opened.weight)] if with_twin else [column]
 
 

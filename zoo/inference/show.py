@@ -23,6 +23,7 @@ from zoo.contracts.family import SMALL_IMAGE_SIZE
 from zoo.contracts.neuron import Neuron
 from zoo.device import usable_device
 from zoo.errors import InputError, check_target, writing_to
+from zoo.families.numbers import in_spikes
 from zoo.files import replace_file
 from zoo.models.factory import Places, open_model
 from zoo.profiling.rates import spike_rates, watching
@@ -82,6 +83,7 @@ def record(model: ImageClassifier, image: Tensor) -> Recording:
     Raises:
         InputError: the model has no spikes, or the image does not fit it.
     """
+    model = in_spikes(model)
     neurons = {name: module for name, module in model.named_modules() if isinstance(module, Neuron)}
     encoders = {name: module for name, module in model.named_modules() if isinstance(module, Encoder)}
     if not neurons or not encoders:

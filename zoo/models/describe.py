@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from zoo.catalog.controls import twin_name
+from zoo.catalog.controls import twin_levels, twin_name
 from zoo.catalog.files import Catalog, default_catalog
 from zoo.contracts.classifier import ImageClassifier
 from zoo.models.factory import describe_model, open_model
@@ -82,7 +82,11 @@ def model_info(
 def _twin(model: ImageClassifier, registry: Registry | None) -> dict[str, Any] | None:
     """Name and options of the network without spikes that gives the same answers by the same tensors, if any."""
     name = twin_name(model.spec, registry)
-    return None if name is None else {"name": name, "options": {"levels": model.timesteps}}
+    return (
+        None
+        if name is None
+        else {"name": name, "options": {"levels": twin_levels(model.spec, model.timesteps, registry)}}
+    )
 
 
 def _options_taken(spec: Spec, registry: Registry) -> dict[str, list[str]]:

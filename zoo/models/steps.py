@@ -6,8 +6,8 @@ from torch import nn
 
 from zoo.contracts.classifier import ImageClassifier, branch_key
 from zoo.contracts.decoder import Decoder
+from zoo.contracts.neuron import Neuron
 from zoo.families.headed import HeadedClassifier
-from zoo.neurons.nodes import IFNeuron
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 _SIDEWAYS = ("shortcut", "downsample")
@@ -32,7 +32,7 @@ def count_steps(network: ImageClassifier) -> int | None:
     alone = [name for name in names if branch_key(name, "spiking") != name]
     layers = len(names) - (len(alone) if spiking else 0)  # both branches of a hybrid run at the same time
     timesteps, modules = network.timesteps, list(network.modules())
-    if any(isinstance(module, IFNeuron) and module.waits for module in modules):
+    if any(isinstance(module, Neuron) and module.waits for module in modules):
         return layers * timesteps
     decoders = sum(isinstance(module, Decoder) for module in modules)
     return layers + max(1, decoders) * (timesteps - 1)

@@ -53,6 +53,7 @@ class RadixNeuron(Neuron):
 
     api_version = 1
     code = RADIX
+    waits = True
     options = frozenset({"levels"})
     prices = (DIGITS,)
 

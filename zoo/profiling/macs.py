@@ -18,6 +18,7 @@ from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.family import DEFAULT_IMAGE_SIZE
 from zoo.errors import CountingError, InputError
+from zoo.families.numbers import in_spikes
 from zoo.profiling.prices import NEURONS
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def count_macs(model: ImageClassifier, image_size: int) -> FlopCountAnalysis:
         from fvcore.nn import FlopCountAnalysis
     except ImportError as error:
         raise CountingError(f"fvcore cannot be imported: {error}") from error
+    model = in_spikes(model)
     with model.evaluating():
         analysis = FlopCountAnalysis(model, blank_image(model, image_size))
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()

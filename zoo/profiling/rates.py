@@ -43,11 +43,23 @@ def spike_rates(layers: Mapping[str, nn.Module]) -> Iterator[list[LayerRate]]:
         layer = layers[name]
         rate = output.mean(dtype=torch.float32)
         if isinstance(layer, ScaledActivation):
-            rate = rate / layer.scale.to(output.dtype)  # as a spike was rounded
+            rate = _rate_of(layer, output, rate)
         rates.append(LayerRate(name, rate, output.numel()))
 
     with watching(layers, keep):
         yield rates
+
+
+def _rate_of(layer: ScaledActivation, output: Tensor, mean: Tensor) -> Tensor:
+    """Return the rate of an activation; of digits computed as numbers with the gradient of their mean."""
+    if not isinstance(layer, SpikingActivation):
+        return mean / layer.scale.to(output.dtype)
+    if not layer.on_numbers:
+        return mean / layer.unit.to(output.dtype)  # as a spike was rounded
+    share = mean / layer.scale
+    level = (output.detach().float() / layer.scale.detach() * layer.levels).round().long()
+    digits = [((level & place) != 0).float().mean() for place in layer.places]
+    return share + (torch.stack(digits).mean() - share).detach()
 
 
 def mean_rate(rates: Sequence[LayerRate]) -> float | None:

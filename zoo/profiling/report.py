@@ -12,12 +12,14 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from zoo.catalog.controls import twin_levels
 from zoo.catalog.files import Catalog
 from zoo.catalog.records import EnergyRange, in_digits
 from zoo.contracts.classifier import ImageClassifier, branch_key
 from zoo.contracts.family import MAX_PROFILED_SIZE
 from zoo.device import usable_device
 from zoo.errors import InputError, OptionError, check_count
+from zoo.families.numbers import in_spikes
 from zoo.families.unit_spikes import fold_thresholds, has_thresholds
 from zoo.models.factory import UNTRAINED, OpenedModel, Places, open_model
 from zoo.models.steps import count_steps
@@ -72,6 +74,7 @@ class Profile(Cost):
         steps: sequential steps of an image, its latency: see `count_steps`; None if that is not known.
         control: the profile of the network without spikes, by images of the same size; None if there is none.
         twin: the profile of the network without spikes that gives the same logits by the same tensors; None without.
+        levels: of the twin's activations.
         activity: spikes and operations; None without images.
         estimates: energy under every model of energy; none without images.
     """
@@ -88,6 +91,7 @@ class Profile(Cost):
     steps: int | None = None
     control: Profile | None = None
     twin: Profile | None = None
+    levels: int | None = None
     activity: OperationCounts | None = None
     estimates: tuple[Estimate, ...] = ()
 
@@ -127,7 +131,7 @@ class Profile(Cost):
         )
         if self.twin is None:
             return said
-        twin = f"its twin {self.twin.name} (levels={self.timesteps}), which gives the same answers without spikes"
+        twin = f"its twin {self.twin.name} (levels={self.levels}), which gives the same answers without spikes"
         return f"{said}; with zeros skipped on both sides {self.energy_range.twin_in_words} times that of {twin}"
 
     @property
@@ -317,22 +321,24 @@ def _profile_network(
     if isinstance(model, OpenedModel):
         registry, catalog = model.registry, model.places.get("catalog")
     network, weights, own_size = _network(model, **shape, trained=images is not None)
-    network = network if place is None else network.to(place)
+    network = in_spikes(network if place is None else network.to(place))
     opened = model if isinstance(model, OpenedModel) else open_network(network, registry, catalog)
     networks = _networks(network, weights, opened, trained=images is not None)
     if images is None:
-        return _beside_rivals({role: _describe(*rival, image_size or own_size) for role, rival in networks.items()})
+        profiles = {role: _describe(*rival, image_size or own_size) for role, rival in networks.items()}
+        return _beside_rivals(profiles, registry, network)
     stream, size = _open_images(images, image_size, network)
     profiles = {role: _describe(*rival, size) for role, rival in networks.items()}
     alone = {role: rival for role, (rival, _) in networks.items()}
     measured = _measure(alone, stream, profiles[OWN], registry, per_batch)
     profiles = {role: replace(described, activity=measured[role].counts) for role, described in profiles.items()}
     estimates = estimate_all(measured[OWN], measured.get(CONTROL), measured.get(TWIN))
-    return replace(_beside_rivals(profiles), estimates=estimates)
+    return replace(_beside_rivals(profiles, registry, network), estimates=estimates)
 
 
-def _beside_rivals(profiles: Mapping[str, Profile]) -> Profile:
-    return replace(profiles[OWN], control=profiles.get(CONTROL), twin=profiles.get(TWIN))
+def _beside_rivals(profiles: Mapping[str, Profile], registry: Registry | None, network: ImageClassifier) -> Profile:
+    levels = twin_levels(network.spec, network.timesteps, registry) if TWIN in profiles else None
+    return replace(profiles[OWN], control=profiles.get(CONTROL), twin=profiles.get(TWIN), levels=levels)
 
 
 def _profile_module(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from zoo.catalog.controls import control_name, find_control, twin_name
+from zoo.catalog.controls import control_name, find_control, twin_levels, twin_name
 from zoo.catalog.files import Catalog, default_catalog
 from zoo.catalog.records import StoredWeight
 from zoo.contracts.classifier import ImageClassifier, branch_key
@@ -75,7 +75,9 @@ def twin_of(network: ImageClassifier, registry: Registry | None = None) -> Image
         return None
     opened = open_model(name, registry=registry)
     classes, channels = network.num_classes, network.in_chans
-    twin = opened.build_settled(False, num_classes=classes, in_chans=channels, levels=network.timesteps)
+    twin = opened.build_settled(
+        False, num_classes=classes, in_chans=channels, levels=twin_levels(network.spec, network.timesteps, registry)
+    )
     state = {branch_key(key, "analog"): value for key, value in network.state_dict().items()}
     if state.keys() != twin.state_dict().keys():
         return None
