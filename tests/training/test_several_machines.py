@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import re
 import shutil
 import socket
@@ -16,11 +18,14 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+import zoo
 from tests.data.made_data import encoded, folder
 from tests.training.train_processes import PATIENCE, TrainProcess
+from zoo.inference.predict import Failure
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 SETTINGS = ("--epochs", "8", "--batch-size", "8", "--precision", "no", "--image-size", "16", "--device", "cpu")
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -140,3 +145,53 @@ def test_a_run_that_was_stopped_or_killed_goes_on_to_the_same_bits(
 
     assert ends(start(*(["train", "--resume", "--out", each] for each in (out, elsewhere)))) == [0, 0]
     assert contents(out) == contents(whole)
+
+
+# Examples of the guide ------------------------------------------------------------------------------------------------
+
+
+def test_the_sbatch_script_queues_itself_until_the_run_is_finished(copies: tuple[Path, Path], tmp_path: Path) -> None:
+    """With commands of our own instead of Slurm's."""
+    queued, commands = tmp_path / "queued", tmp_path / "bin"
+    commands.mkdir()
+    for name, code in (("srun", 'exec "$@"'), ("scontrol", f'[ $1 = show ] && echo 127.0.0.1 || touch "{queued}"')):
+        (commands / name).write_text(f"#!/bin/bash\n{code}\n", encoding="utf-8")
+        (commands / name).chmod(0o755)
+    path = f"{commands}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    slurm = {"SLURM_NNODES": "1", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node[1]", "SLURM_CPUS_PER_TASK": "1"}
+    command = ["bash", str(EXAMPLES / "train.sbatch"), NAME, str(copies[0]), str(tmp_path / "run"), *SETTINGS]
+    for more, is_queued in ((["--minutes", "0"], True), ([], False)):
+        queued.unlink(missing_ok=True)
+        done = subprocess.run([*command, *more], env={**os.environ, **slurm, "PATH": path}, check=False, timeout=240)
+        assert queued.exists() == is_queued, done.returncode
+    assert (tmp_path / "run" / "config.json").exists()
+
+
+def test_two_nodes_of_ray_answer_as_one_process(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    photos, model = folder(tmp_path / "photos", {"bird": 33, "cat": 7}), "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
+    (photos / "cat" / "00003.jpg").write_bytes(b"no photograph")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    node = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", "1", "--disable-usage-stats"]
+    head = [*node, "--head", "--port", place.rpartition(":")[2], "--include-dashboard", "false"]
+    nodes = [subprocess.Popen(head, stdout=subprocess.PIPE, text=True)]
+    try:
+        assert any("Ray runtime started" in line for line in nodes[0].stdout or ())
+        nodes.append(subprocess.Popen([*node, "--address", place], stdout=subprocess.DEVNULL, text=True))
+        command = [sys.executable, str(EXAMPLES / "ray_predict.py"), model, str(photos)]
+        environment = {**os.environ, "RAY_ADDRESS": place}
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300)
+    finally:
+        for process in reversed(nodes):
+            process.terminate()
+            process.wait(60)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = zoo.predict(model, photos)
+    assert [answer["file"] for answer in answers] == [str(each.file) for each in expected]
+    for answer, each in zip(answers, expected, strict=True):
+        if isinstance(each, Failure):
+            assert answer["error"] == each.error
+        else:
+            assert (answer["label"], answer["probability"]) == (each.label, each.probability)

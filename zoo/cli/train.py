@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,7 +91,7 @@ def train_command(
     """
     keep_freed_memory()
     from zoo.errors import TrainingStoppedError
-    from zoo.processes import count_processes, is_first
+    from zoo.processes import is_first
     from zoo.training import DataOptions, train
     from zoo.training import resume as resume_run
 
@@ -131,7 +132,7 @@ def train_command(
             )
     except TrainingStoppedError as error:  # which the display has told
         # torchrun makes 1 and forty lines of any other status of a process.
-        raise typer.Exit(TIME_IS_UP if count_processes() == 1 else 0) from error
+        raise typer.Exit(0 if "TORCHELASTIC_RUN_ID" in os.environ else TIME_IS_UP) from error
     if is_first():
         _print(result, as_json)
 
