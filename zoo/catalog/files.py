@@ -11,7 +11,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -30,7 +29,9 @@ MAX_BYTES, MAX_DEPTH = 64 << 20, 50
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one if PyYAML was built with libyaml
 _FIRST_WEIGHT = re.compile(rb"^weights:[ \t]*\r?\n(?:[ \t]*(?:#[^\n]*)?\r?\n)*( *)-( +)(?=[a-z_]+:)", re.M)
-_TOP_LEVEL_KEY = re.compile(rb"^[A-Za-z_]", re.M)
+_INDEXED = ("variant", "tag", "sha256", "source")
+_TOP_LEVEL_KEY = re.compile(rb"\n[A-Za-z_]")
+_SCALAR = re.compile(rb" +(['\"]?)([^\s'\"#]+)\1 *\r?")
 
 # Files ----------------------------------------------------------------------------------------------------------------
 
@@ -162,7 +163,8 @@ def read_names(path: Path) -> FileNames:
     following = _TOP_LEVEL_KEY.search(content, start)
     end = following.start() if following else len(content)
     head = _validate(_parse(content[: found.start()] + content[end:], path), path)
-    entries = [_entry(text, found, path) for text in _items(content[start:end], found[1])]
+    level = found[1] + b" " + found[2]
+    entries = [_entry(item, level, path) for item in _items(content[start:end], found[1])]
     try:
         _check_unique(entry.name for entry in entries)
     except ValueError as error:
@@ -170,29 +172,31 @@ def read_names(path: Path) -> FileNames:
     return FileNames(head.variants, tuple(entries))
 
 
-def _items(text: bytes, indent: bytes) -> Iterator[bytes]:
-    """Divide a block list with this indent into its items."""
-    places = [match.start() for match in re.finditer(rb"^%s- " % indent, text, re.M)]
-    return (text[first:last] for first, last in pairwise([*places, len(text)]))
+def _items(text: bytes, indent: bytes) -> list[bytes]:
+    """Divide a block list with this indent into its items, each without its dash."""
+    return [indent + b"  " + item for item in (b"\n" + text).split(b"\n" + indent + b"- ")[1:]]
 
 
-@functools.cache
-def _keys(indent: bytes, gap: bytes) -> re.Pattern[bytes]:
-    """Match the keys of an item that an `Entry` needs, at the item's own level."""
-    level = rb"(?:%s-%s|%s %s)" % (indent, gap, indent, gap)
-    return re.compile(rb"^%s(variant|tag|sha256|source): +(['\"]?)([^\s'\"#]+)\2 *\r?$" % level, re.M)
-
-
-def _entry(text: bytes, found: re.Match[bytes], path: Path) -> Entry:
-    keys = {key.decode(): value.decode() for key, _, value in _keys(found[1], found[2]).findall(text)}
-    read = functools.partial(_read_record, text, path)
-    if {"variant", "tag", "sha256"} <= keys.keys():
-        return Entry(keys["variant"], keys["tag"], keys["sha256"], keys.get("source", ""), read)
+def _entry(item: bytes, level: bytes, path: Path) -> Entry:
+    keys = {key: _scalar(b"\n" + item, b"\n" + level + key.encode() + b":") for key in _INDEXED}
+    read = functools.partial(_read_record, item, path)
+    if all(keys[key] for key in ("variant", "tag", "sha256")):
+        return Entry(**keys, read=read)
     return _entry_of(read())
 
 
+def _scalar(item: bytes, key: bytes) -> str:
+    """Read the value of a key that stands in a line of its own; '' if there is none of that form."""
+    start = item.find(key)
+    if start < 0:
+        return ""
+    end = item.find(b"\n", start + 1)
+    found = _SCALAR.fullmatch(item[start + len(key) : end if end >= 0 else len(item)])
+    return found[2].decode() if found else ""
+
+
 def _read_record(text: bytes, path: Path) -> WeightRecord:
-    (content,) = _parse(text, path)
+    content = _parse(text, path)
     try:
         return WeightRecord.model_validate(content)
     except ValidationError as error:
