@@ -102,16 +102,18 @@ def _print_tables(trained: list[str], names: list[str], families: list[dict[str,
     from zoo.catalog.queries import figures_of
 
     catalog = default_catalog()
-    if trained:
-        say("pretrained, `zoo info NAME` shows all of one")
-        sizes = {record.name: record.size for records in catalog.weights.values() for record in records}
-        print_rows([_trained_row(figures_of(name, catalog), sizes[name]) for name in trained], as_json=False)
+    sizes = {record.name: record.size for records in catalog.weights.values() for record in records}
     untrained = [name for name in names if "." not in name and not catalog.weights.get(name)]
-    if untrained:
-        say(*([""] if trained else []), "without weights; figures for 10 classes at 32 pixels a side", sep="\n")
-        print_rows([_untrained_row(figures_of(name, catalog)) for name in untrained], as_json=False)
+    for title, group in (
+        ("pretrained, `zoo info NAME` shows all of one", trained),
+        ("without weights; figures for 10 classes at 32 pixels a side", untrained),
+    ):
+        if group:
+            say(title)
+            print_rows([_row(figures_of(name, catalog), sizes.get(name)) for name in group], as_json=False)
+            say("")
     more = "Any other valid name can be built too, of the parts in `zoo list --components`."
-    say("", more, *map(_in_words, families), sep="\n")
+    say(more, *map(_in_words, families), sep="\n")
 
 
 def _in_words(family: dict[str, Any]) -> str:
@@ -144,23 +146,14 @@ def _as_object(name: str) -> dict[str, Any]:
     return {"name": name, "note": catalog.notes.get(variant, ""), **figures_of(name, catalog), "weights": weights}
 
 
-def _trained_row(figures: dict[str, Any], size: int) -> dict[str, str]:
+def _row(figures: dict[str, Any], size: int | None) -> dict[str, str]:
     return {
         "name": figures["name"],
         "top-1": "" if figures["top1"] is None else f"{figures['top1']:.2f}",
-        "MB": f"{size / 1e6:.1f}",
+        "MB": "" if size is None else f"{size / 1e6:.1f}",
         "params": in_units(figures["params"]),
         "MACs": in_units(figures["macs"]),
         "µJ": "" if figures["energy_uj"] is None else f"{figures['energy_uj']:,.0f}",
-    }
-
-
-def _untrained_row(figures: dict[str, Any]) -> dict[str, str]:
-    return {
-        "name": figures["name"],
-        "params": in_units(figures["params"]),
-        "MACs per T": in_units(figures["macs_per_timestep"]),
-        "MACs": in_units(figures["macs"]),
     }
 
 

@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,28 +72,19 @@ def register_catalog() -> None:
 
 def advise_registering() -> None:
     """Let timm's error for an unknown name that is one of the zoo's say `register_models`."""
-    create = timm.create_model
-    if inspect.unwrap(create) is not create:  # this module was loaded before
-        return
+    create = inspect.unwrap(timm.create_model)  # timm's own, if this module is loaded again
 
     @functools.wraps(create)
     def create_model(model_name: str, *arguments: Any, **keywords: Any) -> nn.Module:
         try:
             return create(model_name, *arguments, **keywords)
         except RuntimeError as error:
-            if _is_composed(model_name) and not timm.is_model(model_name):
-                error.args = (f"{error}; zoo.timm.register_models({model_name!r}) makes it one of timm's",)
+            with suppress(ModelNameError):
+                if not timm.is_model(parse_name(model_name).text):
+                    error.args = (f"{error}; zoo.timm.register_models({model_name!r}) makes it one of timm's",)
             raise
 
     timm.create_model = timm.models.create_model = create_model
-
-
-def _is_composed(name: str) -> bool:
-    try:
-        parse_name(name)
-    except ModelNameError:
-        return False
-    return True
 
 
 def _register(variants: Sequence[str]) -> None:
