@@ -54,7 +54,9 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", [DOCS / "architecture.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [DOCS / "contributing" / "architecture.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name
+)
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
     named = set(re.findall(r"`((?:zoo|benchmarks|plugins|tests|docs|tools)/[\w./-]*)`", read(page)))
     modules = re.findall(r"python -m ((?:zoo|tools|benchmarks)[\w.]*)", read(page))
@@ -65,7 +67,10 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 
 def test_every_part_of_the_package_is_in_the_architecture() -> None:
     folders = {path.parent.name for path in (ROOT / "zoo").glob("*/*.py")}
-    assert sorted(name for name in folders if f"`zoo/{name}/`" not in read(DOCS / "architecture.md")) == []
+    assert (
+        sorted(name for name in folders if f"`zoo/{name}/`" not in read(DOCS / "contributing" / "architecture.md"))
+        == []
+    )
 
 
 def test_every_page_is_in_the_contents() -> None:
