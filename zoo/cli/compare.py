@@ -30,7 +30,7 @@ def compare_command(
         str | None, typer.Option(metavar="DATA", help=f"Images to count spikes and energy on. {DATA_HELP}")
     ] = None,
     limit: Annotated[
-        int, typer.Option(min=1, metavar="N", help="How many images of DATA spikes and energy are counted on.")
+        int, typer.Option(min=1, metavar="N", help="Number of images of DATA to count spikes and energy on.")
     ] = COMPARED_ON,
     image_size: ImageSize = None,
     every: Annotated[bool, typer.Option("--all", help="Show every energy model, not five.")] = False,

@@ -42,7 +42,7 @@ def profile_command(
         ),
     ] = None,
     limit: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Count on N images of --data, spread over the classes.")
+        int, typer.Option(min=1, metavar="N", help="Number of images of --data to count on, spread over the classes.")
     ] = 32,
     data_root: DataRoot = None,
     module: Annotated[
@@ -50,13 +50,13 @@ def profile_command(
         typer.Option(metavar="PACKAGE:BUILD", help="Any torch module instead of NAME: package.module:build, called."),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Its state_dict: .safetensors, or tensors of torch.save.")
+        Path | None, typer.Option(metavar="FILE", help="The module's state dict: .safetensors, or of torch.save.")
     ] = None,
     reset: Annotated[
-        str | None, typer.Option(metavar="PACKAGE:FUNCTION", help="Called with the module before every batch.")
+        str | None, typer.Option(metavar="PACKAGE:FUNCTION", help="Function of the module, before every batch.")
     ] = None,
     inputs: Annotated[
-        str | None, typer.Option(metavar="PACKAGE:FUNCTION", help="Makes its arguments of a batch (N, C, H, W).")
+        str | None, typer.Option(metavar="PACKAGE:FUNCTION", help="Function from (N, C, H, W) to its arguments.")
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report as one HTML page.")] = None,
     latex: Annotated[bool, typer.Option("--latex", help="Print the table of layers for LaTeX.")] = False,

@@ -39,7 +39,7 @@ _CONTROL = (
     "from it, a sew or snn network its layers."
 )
 _RESUME = "Continue the run in --out, which knows NAME and all else; with NAME, start it if there is none."
-_MINUTES = "After which the run is saved and ended, with exit status 75."
+_MINUTES = "Minutes after which the run is saved and ended, with exit status 75."
 _ACCUMULATE = "Parts of a step in a process, to save memory.  (default: 1)"
 _IMAGE_SIZE = "Pixels a side.  (default: 224 if an image is larger, else the smallest shorter side; a weight's own)"
 _TRACKER = "A tracker by accelerate's name: tensorboard, wandb, mlflow, …; repeatable.  (default: tensorboard)"
@@ -52,17 +52,17 @@ def train_command(
     recipe: Annotated[str | None, typer.Option(metavar="RECIPE", help=_RECIPE)] = None,
     epochs: Annotated[int | None, _of_recipe(metavar="N", help="Passes over the data.")] = None,
     batch_size: Annotated[int | None, _of_recipe(metavar="N", help="Images of one step, over all processes.")] = None,
-    learning_rate: Annotated[float | None, _of_recipe(metavar="RATE", help="The highest of the schedule.")] = None,
-    seed: Annotated[int | None, _of_recipe(metavar="N", help="Of initialisation, order and augmentation.")] = None,
+    learning_rate: Annotated[float | None, _of_recipe(metavar="RATE", help="Highest rate of the schedule.")] = None,
+    seed: Annotated[int | None, _of_recipe(metavar="N", help="Seed of all chance.")] = None,
     precision: Annotated[str | None, _of_recipe(metavar="float32|bf16", help="Numbers to compute with.")] = None,
     compile: Annotated[bool, _of_recipe("--compile", help="Run torch.compile: the first steps take minutes.")] = False,
-    settings: Annotated[Settings, _of_recipe("--set", metavar="KEY=VALUE", help="Any other one; repeatable.")] = None,
-    set_neuron: Annotated[Settings, _of_model(help="Of the neurons, such as tau=4: see `zoo info NAME`.")] = None,
-    set_encoder: Annotated[Settings, _of_model(help="Of the encoder, such as timesteps=4.")] = None,
-    set_decoder: Annotated[Settings, _of_model(help="Of the decoder.")] = None,
+    settings: Annotated[Settings, _of_recipe("--set", metavar="KEY=VALUE", help="Another setting; repeatable.")] = None,
+    set_neuron: Annotated[Settings, _of_model(help="Option of neurons, such as tau=4: see `zoo info NAME`.")] = None,
+    set_encoder: Annotated[Settings, _of_model(help="Option of the encoder, such as timesteps=4.")] = None,
+    set_decoder: Annotated[Settings, _of_model(help="Option of the decoder.")] = None,
     set_family: Annotated[Settings, _of_model(help="gain=0: a has8 or dual network begins as its control.")] = None,
-    out: Annotated[Path | None, _of_run(metavar="DIR", help="Its folder.  (default: runs/NAME.TAG-RECIPE)")] = None,
-    tag: Annotated[str | None, _of_run(metavar="TAG", help="Of the weight.  (default: the data's name)")] = None,
+    out: Annotated[Path | None, _of_run(metavar="DIR", help="Run's folder.  (default: runs/NAME.TAG-RECIPE)")] = None,
+    tag: Annotated[str | None, _of_run(metavar="TAG", help="Tag of the result.  (default: the data's name)")] = None,
     control: Annotated[str | None, _of_run(metavar="NAME", help=_CONTROL)] = None,
     resume: Annotated[bool, _of_run("--resume", help=_RESUME)] = False,
     minutes: Annotated[float | None, _of_run(min=0, metavar="N", help=_MINUTES)] = None,
