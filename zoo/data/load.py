@@ -29,7 +29,7 @@ from zoo.data.datasets import (
     open_packed,
 )
 from zoo.data.images import SUFFIXES, Transform, display_name, find_images, subfolders
-from zoo.data.splits import CALLED, SPLITS, DataSplits, ImageSplit, limit_images, split_of, spread_rows
+from zoo.data.splits import SPLIT_ALIASES, SPLITS, DataSplits, ImageSplit, limit_images, split_of, spread_rows
 from zoo.errors import InputError, check_count, check_target, suggest, writing_to
 from zoo.files import replace_file
 from zoo.registry.components import default_registry
@@ -215,83 +215,51 @@ def open_parts(source: Source, wanted: Sequence[str], options: DataOptions = DEF
 
     A data set of a plugin that changes other data opens these by it.
     """
-    for opener in _OPENERS:
-        parts = opener(source, wanted, options)
-        if parts is None:
-            continue
-        if len(parts) == 1:
-            (only,) = parts.values()
-            return {WHOLE: only}
-        return {name: _find(parts, name, source) for name in wanted}
-    known = f"image, .npz, .tar, .parquet, hfds/ORG/NAME or name{suggest(str(source), dataset_names())}"
-    raise InputError(f"{display_name(_path_of(source))} is not a folder, {known}")
+    parts = _open(source, wanted, options)
+    if len(parts) == 1:
+        (only,) = parts.values()
+        return {WHOLE: only}
+    return {name: _find(parts, name, source) for name in wanted}
 
 
-def _path_of(source: Source) -> Path:
-    return Path(expanduser(str(source)))
-
-
-def _open_objects(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
-    """Open arrays, a torch data set, or a mapping of splits to such."""
-    return None if isinstance(source, str | Path) else open_in_memory(source)
-
-
-def _open_by_name(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
-    """Open a data set that the zoo or a plugin offers as NAME or NAME:REST.
-
-    Raises `MissingPluginError` for a name that a known plugin brings.
-    """
-    name, _, rest = str(source).partition(":")
+def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset]:
+    """Open all splits that a source has, or those that are wanted; raises `InputError` for what is none."""
+    if not isinstance(source, str | Path):
+        return open_in_memory(source)
+    text, path = str(source), Path(expanduser(source))
+    name, _, rest = text.partition(":")
     if name in dataset_names():
-        dataset = default_registry().choose("dataset", name)()
         root = Path(expanduser(options.root or "~/.cache/has8-zoo/datasets"))
-        return dict(dataset.open(rest, wanted, root))
-    if any(f"dataset {name}" in brings for brings in known_plugins().values()) and not isdir(str(source)):
+        return dict(default_registry().choose("dataset", name)().open(rest, wanted, root))
+    if not isdir(source) and any(f"dataset {name}" in brings for brings in known_plugins().values()):
         raise unknown_component("dataset", name, ())
-    return None
+    tables = _tables(path)
+    if tables or text.startswith(_HUB):
+        reader = import_plugin("zoo-datasets", "zoo_datasets.tables", "reading sets of the Hub, parquet and tar")
+        return dict(reader.open_tables(text, tables, options.root))
+    return _open_path(path, wanted)
 
 
-def _open_tables(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
-    """Open .tar or .parquet files, a folder of these, or a set of the Hugging Face Hub."""
-    files = _tables(_path_of(source))
-    if not files and not str(source).startswith(_HUB):
-        return None
-    tables = import_plugin("zoo-datasets", "zoo_datasets.tables", "reading sets of the Hub, parquet and tar")
-    return dict(tables.open_tables(str(source), files, options.root))
+def _open_path(path: Path, wanted: Sequence[str]) -> dict[str, ImageDataset]:
+    """Open .npz files, class folders, or images that are not sorted; raises `InputError` for what is none."""
+    packed = _packed_files(path)
+    if packed:
+        return {split or split_of(file): part for file in packed for split, part in open_packed(file).items()}
+    if isdir(path) and subfolders(path):
+        return _open_class_folders(path, wanted)
+    if isdir(path) or (isfile(path) and path.suffix.lower() in SUFFIXES):
+        images = {"images without a class": [str(image) for image in find_images([path])]}
+        return {WHOLE: replace(open_files(Path(), images), where=display_name(path))}
+    known = f"image, .npz, .tar, .parquet, hfds/ORG/NAME or name{suggest(str(path), dataset_names())}"
+    raise InputError(f"{display_name(path)} is not a folder, {known}")
 
 
-def _open_files(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
-    """Open an .npz, or a folder of these."""
-    parts = {}
-    for file in _packed_files(_path_of(source)):
-        for split, part in open_packed(file).items():
-            parts[split or split_of(file)] = part
-    return parts or None
-
-
-def _open_unsorted(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
-    """Open an image file, or a folder of images that are not sorted, as one class."""
-    path = _path_of(source)
-    is_image = isfile(path) and path.suffix.lower() in SUFFIXES
-    if not is_image and not (isdir(path) and not subfolders(path)):
-        return None
-    images = {"images without a class": [str(image) for image in find_images([path])]}
-    return {WHOLE: replace(open_files(Path(), images), where=display_name(path))}
-
-
-def _open_class_folders(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
+def _open_class_folders(path: Path, wanted: Sequence[str]) -> dict[str, ImageDataset]:
     """Open a folder of class folders, or of such folders for `train` and `val`."""
-    path = _path_of(source)
-    if not isdir(path):
-        return None
     there = {name: path / name for name in subfolders(path) if name in SPLITS}
     if "train" not in there or len(there) == 1:  # else these are classes, such as train beside bus
         return {WHOLE: open_folder(path)}
-    return {name: open_folder(_find(there, name, source)) for name in wanted}
-
-
-_OPENERS = (_open_objects, _open_by_name, _open_tables, _open_files, _open_unsorted, _open_class_folders)
-"""The first that knows a source opens it; the others return None."""
+    return {name: open_folder(_find(there, name, path)) for name in wanted}
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -316,7 +284,7 @@ def _tables(path: Path) -> list[Path]:
 
 def _find(parts: Mapping[str, Any], split: str, source: Source) -> Any:
     """Return a split under any of its names."""
-    for name in CALLED.get(split, ()):
+    for name in SPLIT_ALIASES.get(split, ()):
         if name in parts:
             return parts[name]
     where = display_name(source) if isinstance(source, str | Path) else "the mapping"

@@ -26,10 +26,10 @@ from zoo.progress import LONG, progress
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
-CALLED = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
+SPLIT_ALIASES = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
 """Names of a split's folder or file, the first that is there counts: `test` is used if there is no `val`."""
 
-SPLITS = (*CALLED["train"], *CALLED["val"])
+SPLITS = (*SPLIT_ALIASES["train"], *SPLIT_ALIASES["val"])
 
 _AHEAD = 512
 """Images that are decoded ahead: enough to keep the threads busy, few enough to stop soon at an error."""
@@ -115,8 +115,11 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
 
     def damage_notes(self, which: str) -> list[str]:
         """Count and name the images that were left out so far; empty if all were sound."""
-        reasons = [self.damaged[name] for name in sorted(self.damaged)][:5] + ["…"] * (len(self.damaged) > 5)
-        return [f"{len(self.damaged)} damaged {which} images are left out: {'; '.join(reasons)}"] if reasons else []
+        if not self.damaged:
+            return []
+        reasons = [self.damaged[name] for name in sorted(self.damaged)]
+        shown = "; ".join(reasons[:5]) + ("; …" if len(reasons) > 5 else "")
+        return [f"{len(reasons)} damaged {which} images are left out: {shown}"]
 
     def gather_damaged(self) -> None:
         """Count the damaged images of all processes, each of which has read images of its own."""
