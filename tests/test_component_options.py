@@ -95,12 +95,6 @@ def test_options_are_saved_and_read_again(kept: Path, tmp_path: Path) -> None:
     assert zoo.model_info(f"local-dir:{kept}")["options"] == again.spec.options
 
 
-@pytest.mark.slow
-def test_the_timesteps_of_a_baseline_are_saved(tmp_path: Path) -> None:
-    zoo.save(zoo.create_model("sew_resnet18_phase", num_classes=2, timesteps=3), tmp_path / "kept", image_size=32)
-    assert zoo.create_model(f"local-dir:{tmp_path / 'kept'}").timesteps == 3
-
-
 @pytest.mark.parametrize(
     "options", [{"neuron": {"tau": [4]}}, {"neuron": 4}, {"neuron": {}}, {"colour": {"tau": 4}}, []]
 )

@@ -73,25 +73,18 @@ def test_a_spec_is_json() -> None:
     [
         ("has8_resnet_b32_m2_d4_fourrier_bpd", "unknown encoder 'fourrier'; did you mean 'fourier'?"),
         ("has8_resnett_b32_m2_d4_fourier_bpd", "unknown backbone 'resnett'; did you mean 'resnet'?"),
-        ("has8_resnet_b32_m2_d4_fourier_bpdd", "unknown decoder 'bpdd'; did you mean 'bpd'?"),
         ("hass8_resnet_b32_m2_d4_fourier_bpd", "unknown family 'hass8'; did you mean 'has8'?"),
-        ("ann_resnet19", "unknown network 'resnet19'; did you mean 'resnet18'?"),
         ("ann_vgg", "; the forms are network | backbone_b…_m…_d… (in 'ann_vgg')"),
-        ("sew_resnet18_phasee", "unknown encoder 'phasee'; did you mean 'phase'?"),
         ("has8_resnet_b32_m2_d4_has8-zo:fourier_bpd", "did you mean 'has8-zoo:fourier'?"),
         ("has8_resnet_b032_m2_d4_fourier_bpd", "expected base (b1 to b1024), found 'b032'"),
-        ("has8_resnet_b0_m2_d4_fourier_bpd", "expected base (b1 to b1024), found 'b0'"),
-        ("has8_resnet_b1025_m2_d4_fourier_bpd", "expected base (b1 to b1024), found 'b1025'"),
         ("has8_resnet_b32_m9_d4_fourier_bpd", "expected mult (m1 to m8), found 'm9'"),
         ("has8_resnet_b1024_m8_d8_fourier_bpd", "b·m^d = 17179869184; valid: up to 8192"),
         ("has8_resnet_b-3_m2_d4_fourier_bpd", "expected base (b1 to b1024), found 'b-3'"),
-        ("has8_resnet_b_m2_d4_fourier_bpd", "expected base (b1 to b1024), found 'b'"),
         ("has8_resnet_b32_b32_m2_d4_fourier_bpd", "expected mult (m1 to m8), found 'b32'"),
         ("has8_resnet_b32_m2_d4_fourier", "missing decoder; the form is backbone_b…"),
         ("has8_resnet_b32", "missing mult, depth, encoder, decoder"),
         ("has8_resnet_b32_m2_d4_fourier_bpd_lif_lif", "unexpected 'lif'"),
         ("has8", "empty backbone"),
-        ("has8__b32_m2_d4_fourier_bpd", "empty backbone"),
         ("has8_resnet_b32_m2_d4_fourier_bpd_", "empty neuron"),
         ("", "empty model name"),
         ("HAS8_resnet_b32_m2_d4_fourier_bpd", "did you mean 'has8_resnet_b32_m2_d4_fourier_bpd'?"),
@@ -119,17 +112,6 @@ def test_malformed_tags(tag: str) -> None:
 def test_any_text_is_a_name_or_the_same_kind_of_error(text: str) -> None:
     try:
         spec = parse_name(text)
-    except ModelNameError:
-        return
-    assert parse_name(str(spec)) == spec
-
-
-@given(
-    st.lists(st.sampled_from(("has8", "ann", "resnet", "vgg", "b8", "m2", "d4", "ste", "bpd", "if", "")), max_size=9)
-)
-def test_any_order_of_valid_parts_is_a_name_or_an_error(parts: list[str]) -> None:
-    try:
-        spec = parse_name("_".join(parts))
     except ModelNameError:
         return
     assert parse_name(str(spec)) == spec

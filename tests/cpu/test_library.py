@@ -72,18 +72,6 @@ def test_a_library_of_another_source_is_not_used(changed: bool, tmp_path: Path) 
     assert ("no compiled kernels" in version.stdout) == changed
 
 
-@needs_library
-def test_an_installed_library_has_no_source_beside_it_and_is_used(tmp_path: Path) -> None:
-    shutil.copy(BUILT, tmp_path)
-    assert "no compiled kernels" not in run(tmp_path, "--version").stdout
-
-
-@needs_library
-def test_a_copy_under_another_name_is_no_library(tmp_path: Path) -> None:
-    shutil.copy(BUILT, tmp_path / f"{NAME}.bak")
-    assert "no compiled kernels" in run(tmp_path, "--version").stdout
-
-
 def test_without_kernels_the_definitions_answer(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"")
     arguments = ("predict", "--json", "has8_resnet_b8_m2_d4_ste_bpd.cifar10")

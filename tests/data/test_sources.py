@@ -6,10 +6,8 @@ import json
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -329,20 +327,6 @@ def test_class_folders_are_label_numbers_only_if_all_are_there(
         return
     with pytest.raises(InputError, match="the model lacks: '"):
         load_split(source, "val", classes=classes)
-
-
-def test_an_image_is_read_once() -> None:
-    data, read = open_arrays(IMAGES, LABELS), list[int]()
-    counted = replace(data, stored=lambda row: read.append(row) or data.stored(row))  # type: ignore[func-returns-value]
-    load_split(counted, "val", DataOptions(image_size=8, in_memory_bytes=0)).read(torch.arange(6))
-    assert sorted(read) == [*range(6)]
-
-
-def test_a_sample_spreads_over_the_classes(tmp_path: Path) -> None:
-    source = folder(tmp_path / "all", {"a": 40, "b": 2, "c": 40})
-    assert Counter(sample_images(source, 20).labels.tolist()) == {0: 9, 1: 2, 2: 9}
-    assert len(list(sample_images(source / "a", 5))) == 5  # loose images
-    assert [image.size for image, _ in sample_images(source / "b" / "00000.jpg", 5)] == [(16, 16)]
 
 
 # .npz and arrays ------------------------------------------------------------------------------------------------------

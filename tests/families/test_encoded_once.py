@@ -9,7 +9,7 @@ import zoo
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import OptionError
 from zoo.families.thresholds import QuantisedReLU, calibrate, quantise
-from zoo.profiling import Part, count_cost
+from zoo.profiling import Part
 from zoo.profiling.recorder import Recorder
 
 WAITING = {"v_reset": None, "v_init": 0.5, "waits": True, "gradient": "rate"}
@@ -88,23 +88,6 @@ def test_waiting_neurons_stay_before_a_layer_that_passes_no_mean_on() -> None:
     network.set_submodule("stages.1.0", torch.nn.Sequential(network.get_submodule("stages.1.0"), torch.nn.Tanh()))
     assert network.eval().drop_timesteps().timesteps == 4
     assert network.spiking_module_names
-
-
-def test_encoders_other_than_direct_run_every_layer_over_time() -> None:
-    network = zoo.create_model("sew_resnetsmall_b4_m1_d1_phase_lif", pretrained=False, num_classes=3)
-    assert network.timesteps == 10
-    assert network.spiking_module_names[0] == "stages.0.0.spiking"
-    assert [level.shape[1] for level in network.forward_stages(torch.rand(2, 3, 16, 16), 1)] == [4, 4]
-
-
-def test_direct_coding_charges_the_first_convolution_once() -> None:
-    name = "sew_resnetsmall_b4_m1_d1_direct"
-    few, many = (
-        count_cost(zoo.create_model(name, pretrained=False, num_classes=3, timesteps=timesteps), 32)
-        for timesteps in (2, 6)
-    )
-    assert few.macs_analog == many.macs_analog
-    assert many.macs_spiking == 3 * few.macs_spiking
 
 
 def test_torchvision_stem_is_computed_once_with_direct_coding() -> None:

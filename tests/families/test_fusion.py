@@ -16,12 +16,10 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
 import zoo
-from zoo.catalog.records import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.cpu.library import library
-from zoo.data.images import Transform, sample_photographs
 from zoo.errors import InputError, WeightError
 from zoo.families.fusion import adjacent_layers, fuse_network
 from zoo.neurons.nodes import IFNeuron
@@ -97,22 +95,6 @@ def test_every_batch_norm_is_folded_and_changes_no_value(name: str) -> None:
         for conv, (before, after) in seen.items():
             found = model.get_submodule(conv)(before)
             torch.testing.assert_close(found, after, rtol=0, atol=1e-5 * float(after.abs().max()))
-
-
-@pytest.mark.slow
-def test_the_bundled_weights_still_say_the_same() -> None:
-    model = zoo.create_model(BUNDLED, pretrained=True).eval()
-    photograph = Transform(Preprocessing(size=160))(sample_photographs()[0])
-    crops = torch.stack(
-        [photograph[:, i : i + 64 : 2, j : j + 64 : 2] for i in range(0, 96, 3) for j in range(0, 96, 3)]
-    )
-    with torch.no_grad():
-        before = model(crops).argmax(1)
-        after = model.fuse()(crops).argmax(1)
-    assert len(before.unique()) > 3
-    assert (before == after).float().mean() > 0.985
-    assert model.pretrained_cfg["tag"] == "cifar10"
-    assert str(model.spec) == BUNDLED
 
 
 @pytest.mark.parametrize("name", [HYBRID, RESIDUAL, SPIKING])

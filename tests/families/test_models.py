@@ -79,13 +79,6 @@ def _losses(name: str, steps: int, rate: float) -> list[float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decoder", ["rate", "bpd"])
-def test_resnet_b8_overfits_32_images_with_ste(decoder: str) -> None:
-    losses = _losses(f"has8_resnet_b8_m2_d4_ste_{decoder}", steps=60, rate=5e-3)
-    assert min(losses[-10:]) < 0.1 < 1.5 < losses[0]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("encoder", [encoder for encoder in BIT_PLANES if encoder != "ste"])
 def test_the_loss_of_every_other_encoder_falls(encoder: str) -> None:
     """In the mean over seeds: gradients without γ are so large that a single run follows the last bit of a sum."""

@@ -235,10 +235,6 @@ def slow_at_first(number: int) -> int:
     return number
 
 
-def test_items_come_in_order_whichever_is_done_first() -> None:
-    assert list(map_ahead(slow_at_first, range(20), 7)) == list(range(20))
-
-
 def test_few_items_are_read_ahead_and_errors_are_raised_in_their_place() -> None:
     taken: list[int] = []
     results = map_ahead(slow_at_first, (taken.append(i) or i for i in range(10)), 3)  # type: ignore[func-returns-value]

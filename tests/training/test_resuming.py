@@ -84,20 +84,6 @@ def test_a_run_killed_at_random_moments_ends_at_the_same_weights(packs: Path, wh
     _resume(out, whole)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_an_interrupted_run_continues(packs: Path, whole: Path, tmp_path: Path, number: int, status: int) -> None:
-    out = tmp_path / "stopped"
-    process = TrainProcess(arguments(packs, out, epochs=EPOCHS), tmp_path / "log")
-    process.wait_for(f"epoch 1/{EPOCHS}")
-    process.send(number)
-    assert process.end() == status, process.text
-    assert "error" not in process.text
-    assert not (out / "config.json").exists()
-    assert f"zoo train --resume --out {out}" in process.text
-    _resume(out, whole)
-
-
 # In one process -------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,6 @@ from tests.hub.hub_weights import TINY
 from tests.hub.loopback import LoopbackHub
 from zoo.contracts import ImageClassifier
 from zoo.errors import HubError, NewHeadWarning, OptionError, SaveError, UnpinnedWarning, WeightError
-from zoo.weights.load import load
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 
@@ -154,12 +153,3 @@ def test_a_pickle_as_checkpoint_says_how_to_convert_it(tmp_path: Path) -> None:
 
     exec(f"import torch, safetensors.torch; {command}")
     assert same(zoo.create_model(TINY, checkpoint_path=file.with_suffix(".safetensors")), made())
-
-
-def test_a_state_without_values_is_refused() -> None:
-    model, empty = made(), made(device="meta").state_dict()
-    for target, state in ((model, empty), (made(device="meta"), model.state_dict())):
-        with pytest.raises(WeightError, match="meta"):
-            load(target, state, "here", 3, 3)
-    with pytest.raises(SaveError, match="meta"):
-        made(device="meta").save_pretrained("never")
