@@ -39,7 +39,7 @@ html_title = f"has8-zoo {release}"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the notebook keeps its outputs; a test runs it
-suppress_warnings = ["myst.xref_missing"]
+suppress_warnings = ["myst.xref_missing", "ref.python"]
 """Pages link to files of the repository too, which are not pages; tests/test_repository.py looks for those."""
 
 autodoc_member_order = "bysource"
