@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from zoo.catalog.files import Catalog, default_catalog
+from zoo.catalog.files import Catalog, default_catalog, stored_spec
 from zoo.catalog.records import StoredWeight, WeightRecord
 from zoo.names import Spec
-from zoo.registry.components import Registry, default_registry, parse_stored
+from zoo.registry.components import Registry, default_registry
 
 _prepared_alike = attrgetter("dataset", "dataset_note", "labels", "in_chans", "preprocessing", "figures.image_size")
-
-
-def stored_spec(weight: StoredWeight, registry: Registry | None = None) -> Spec:
-    """Return the spec of a record, of components from the packages that it names; raises as `parse_name` does."""
-    return weight.spec_of(parse_stored(weight.variant, weight.providers, weight.components, registry)[1])
 
 
 def control_name(spec: Spec, registry: Registry | None = None) -> str | None:

@@ -18,10 +18,10 @@ import bracex
 import yaml
 from pydantic import ValidationError, model_validator
 
-from zoo.catalog.records import Record, WeightRecord, complaints
+from zoo.catalog.records import Record, StoredWeight, WeightRecord, complaints
 from zoo.errors import CatalogError, ComponentError, ModelNameError, ZooWarning, shorten, suggest
 from zoo.names import Spec, check_characters, plain_name
-from zoo.registry.components import CATALOG_FILE, OURS, default_registry
+from zoo.registry.components import CATALOG_FILE, OURS, Registry, default_registry, parse_stored
 from zoo.registry.installing import missing_weight
 
 MAX_BYTES, MAX_DEPTH = 64 << 20, 50
@@ -380,3 +380,8 @@ def _join(read: Callable[[Path], CatalogFile | FileNames]) -> tuple[Catalog, dic
         except (CatalogError, ComponentError) as error:
             problems[component.origin] = str(error)
     return catalog, problems
+
+
+def stored_spec(weight: StoredWeight, registry: Registry | None = None) -> Spec:
+    """Return the spec of a record, of components from the packages that it names; raises as `parse_name` does."""
+    return weight.spec_of(parse_stored(weight.variant, weight.providers, weight.components, registry)[1])

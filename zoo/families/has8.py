@@ -100,8 +100,7 @@ class CodedFamily(GrammarFamily, ABC):
 
     def build(self, request: BuildRequest) -> ImageClassifier:
         from zoo.contracts.encoder import FRAMES
-        from zoo.families.numbers import reading, writes_digits
-        from zoo.families.paired import Pairing
+        from zoo.families.paired import Pairing, reading, writes_digits
 
         spec = request.spec
         encoder, decoder = request.component("encoder"), request.component("decoder")
@@ -166,7 +165,7 @@ class SnnFamily(CodedFamily):
 
     def build_over_frames(self, request: BuildRequest) -> ImageClassifier:
         from zoo.families.encoded_once import SpikingBlocksNetwork
-        from zoo.families.numbers import reading
+        from zoo.families.paired import reading
 
         encoder, decoder = request.component("encoder")(), request.component("decoder")()
         backbone, neuron = load_backbone(request), reading(encoder, request.component("neuron"))

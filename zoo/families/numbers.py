@@ -10,49 +10,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeVar, cast, final
+from typing import TypeVar, final
 
 from torch import Tensor, nn
 
-from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, CONSTANT, Encoder
-from zoo.contracts.neuron import RADIX, Neuron, NeuronFactory
 from zoo.decoders.averages import DigitDecoder
-from zoo.errors import CompositionError
 from zoo.families.fusion import adjacent_layers
-from zoo.families.paired import PairedBlock
+from zoo.families.paired import PairedBlock, writes_digits
 from zoo.families.thresholds import QuantisedReLU, SpikingActivation
 from zoo.neurons.nodes import IFNeuron
 from zoo.neurons.radix import RadixNeuron
 
 Network = TypeVar("Network", bound=nn.Module)
-
-
-def writes_digits(neuron: nn.Module) -> bool:
-    """Return whether a neuron's spikes are binary digits."""
-    return isinstance(neuron, Neuron) and neuron.code == RADIX
-
-
-def reading(encoder: Encoder, neuron: NeuronFactory) -> NeuronFactory:
-    """Return a maker of neurons whose digits come in the order of the encoder's planes.
-
-    Raises:
-        CompositionError: the neurons read digits, and the encoder emits none.
-    """
-    probe = neuron()
-    if not writes_digits(probe):
-        return neuron
-    if encoder.code not in (BINARY_LSB_FIRST, BINARY_MSB_FIRST, CONSTANT):
-        raise CompositionError(
-            f"{type(probe).__name__} reads digits, but {type(encoder).__name__} emits {encoder.code}; choose an "
-            "encoder of bit planes, such as 'ste', or 'direct'"
-        )
-
-    def make() -> nn.Module:
-        made = cast(Neuron, neuron())
-        made.least_first = encoder.code == BINARY_LSB_FIRST
-        return made
-
-    return make
 
 
 @final

@@ -11,15 +11,44 @@ from torch import Tensor, nn
 
 from zoo.contracts.backbone import Backbone, BlockPlan
 from zoo.contracts.decoder import Decoder
-from zoo.contracts.encoder import Encoder
-from zoo.contracts.neuron import NeuronFactory
+from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, CONSTANT, Encoder
+from zoo.contracts.neuron import RADIX, Neuron, NeuronFactory
 from zoo.cpu import layout
 from zoo.cpu.private import parts_of
 from zoo.decoders.averages import BitPlaneDecoder
 from zoo.encoders.bitplanes import StraightThroughEncoder, straight_through_number
+from zoo.errors import CompositionError
 from zoo.families.headed import StagedClassifier
 from zoo.families.thresholds import ScaledNeuron, SpikingActivation, replace_activations
 from zoo.names import Spec
+
+
+def writes_digits(neuron: nn.Module) -> bool:
+    """Return whether a neuron's spikes are binary digits."""
+    return isinstance(neuron, Neuron) and neuron.code == RADIX
+
+
+def reading(encoder: Encoder, neuron: NeuronFactory) -> NeuronFactory:
+    """Return a maker of neurons whose digits come in the order of the encoder's planes.
+
+    Raises:
+        CompositionError: the neurons read digits, and the encoder emits none.
+    """
+    probe = neuron()
+    if not writes_digits(probe):
+        return neuron
+    if encoder.code not in (BINARY_LSB_FIRST, BINARY_MSB_FIRST, CONSTANT):
+        raise CompositionError(
+            f"{type(probe).__name__} reads digits, but {type(encoder).__name__} emits {encoder.code}; choose an "
+            "encoder of bit planes, such as 'ste', or 'direct'"
+        )
+
+    def make() -> nn.Module:
+        made = cast(Neuron, neuron())
+        made.least_first = encoder.code == BINARY_LSB_FIRST
+        return made
+
+    return make
 
 
 @final

@@ -81,7 +81,7 @@ class SewFamily(GrammarFamily):
             raise OptionError(f"encoder {spec['encoder']!r} has no option 'timesteps'; its T is fixed")
         if request.options and "timesteps" in spec.options.get("encoder", {}):
             raise OptionError("timesteps and encoder_options both give T; leave one out")
-        from zoo.families.numbers import reading
+        from zoo.families.paired import reading
 
         encoder = request.component("encoder")(**request.options)
         neuron = reading(encoder, request.component("neuron"))

@@ -6,15 +6,15 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from os.path import isdir
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, final, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, final, overload
 
 import torch
 from torch import Tensor, nn
 
-from zoo.catalog.controls import stored_spec
-from zoo.catalog.files import Catalog, default_catalog
+from zoo.catalog.files import Catalog, default_catalog, stored_spec
 from zoo.catalog.records import Preprocessing, StoredWeight, WeightRecord
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest
@@ -48,8 +48,10 @@ from zoo.names import (
 from zoo.registry.components import Registry, check_providers, default_registry, parse_name, parse_stored
 from zoo.registry.installing import install_plugin, is_installed
 from zoo.weights import load as weights
-from zoo.weights.hub import Hub
 from zoo.weights.origin import DEFAULT_CHANNELS, NoRecord, Published, Recorded, Tensors, WeightOrigin
+
+if TYPE_CHECKING:
+    from zoo.weights.hub import Hub
 
 UNTRAINED, UNTRAINED_SEED = "untrained", 0
 
@@ -270,13 +272,10 @@ class Places(TypedDict, total=False):
 
 
 def _hub_of(places: Places) -> Hub:
-    return Hub(
-        places.get("endpoint"),
-        places.get("cache_dir"),
-        places.get("token"),
-        places.get("local_files_only", False),
-        places.get("force_download", False),
-    )
+    from zoo.weights.hub import Hub  # the Hub's client is imported when something comes from there
+
+    said: dict[str, Any] = {key: value for key, value in places.items() if key not in ("registry", "catalog")}
+    return Hub(**said)
 
 
 @final
@@ -400,7 +399,7 @@ class OpenedModel:
 
     def _read(self, origin: WeightOrigin) -> Tensors | None:
         """Read the tensors; those from elsewhere must fit their network, before memory is allocated for it."""
-        tensors = origin.read(_hub_of(self.places))
+        tensors = origin.read(partial(_hub_of, self.places))
         record = origin.record
         if tensors is None or record is None:
             return tensors

@@ -7,8 +7,8 @@ from typing import Any
 
 from huggingface_hub import CommitOperationAdd, ModelInfo
 
-from zoo.catalog.controls import find_control, stored_spec
-from zoo.catalog.files import Catalog, default_catalog
+from zoo.catalog.controls import find_control
+from zoo.catalog.files import Catalog, default_catalog, stored_spec
 from zoo.catalog.records import StoredWeight, WeightRecord
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import HubError, SaveError

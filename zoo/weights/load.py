@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from os.path import isfile
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import torch
 from pydantic import BaseModel, Field, ValidationError
@@ -27,7 +27,9 @@ from zoo.contracts.family import DEFAULT_IMAGE_SIZE
 from zoo.errors import UnfinishedWarning, WeightError
 from zoo.names import HubRepository, LocalFolder, Options, Source, Spec
 from zoo.registry.components import package_file
-from zoo.weights.hub import Hub
+
+if TYPE_CHECKING:
+    from zoo.weights.hub import Hub
 
 CONFIG = "config.json"
 MODEL = "model.safetensors"
@@ -127,6 +129,8 @@ def read_weight(weight: StoredWeight, source: Source, hub: Hub | None = None) ->
         HubError: the Hub cannot be reached, or refuses.
     """
     if isinstance(source, HubRepository):
+        from zoo.weights.hub import Hub  # the Hub's client is imported when something comes from there
+
         data = (hub or Hub()).fetch(source, MODEL, weight.size, weight.sha256)
     elif isinstance(source, LocalFolder):
         data = _read_file(_place(source.path) / MODEL, weight.size, f"publish or copy {source.path} again")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, NamedTuple, final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from torch import Tensor
 
@@ -14,7 +14,9 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import DEFAULT_IMAGE_SIZE, PublishedWeights
 from zoo.names import HubRepository, Source
 from zoo.weights import load as weights
-from zoo.weights.hub import Hub
+
+if TYPE_CHECKING:
+    from zoo.weights.hub import Hub
 
 DEFAULT_CLASSES = 1000
 DEFAULT_CHANNELS = 3
@@ -60,7 +62,7 @@ class WeightOrigin(ABC):
         self.labels = labels
 
     @abstractmethod
-    def read(self, hub: Hub) -> Tensors | None:
+    def read(self, open_hub: Callable[[], Hub]) -> Tensors | None:
         """Read and verify the tensors; None if there are none. Raises `WeightError` and `HubError`."""
 
     def describe(self) -> dict[str, Any]:
@@ -90,7 +92,7 @@ class NoRecord(WeightOrigin):
         super().__init__(num_classes, in_chans, Preprocessing(size=DEFAULT_IMAGE_SIZE))
         self.tensors = tensors
 
-    def read(self, hub: Hub) -> Tensors | None:
+    def read(self, open_hub: Callable[[], Hub]) -> Tensors | None:
         """Return the tensors of the file."""
         return self.tensors
 
@@ -110,9 +112,10 @@ class Recorded(WeightOrigin):
         self.record, self.source = record, source
         self._bytes_of = record, source
 
-    def read(self, hub: Hub) -> Tensors:
+    def read(self, open_hub: Callable[[], Hub]) -> Tensors:
         """Read exactly the bytes that the record names."""
         record, source = self._bytes_of
+        hub = open_hub() if isinstance(source, HubRepository) else None
         state = weights.parse_weight(weights.read_weight(record, source, hub), record.name)
         return Tensors(state, record.name, {"source": str(source)})
 
@@ -128,9 +131,9 @@ class Published(WeightOrigin):
         super().__init__(*counts, preprocessing, published.tag, stated.license, stated.labels)
         self.published = published
 
-    def read(self, hub: Hub) -> Tensors:
+    def read(self, open_hub: Callable[[], Hub]) -> Tensors:
         """Read the publisher's file, by our keys."""
-        file = self.published.file
+        file, hub = self.published.file, open_hub()
         repository = hub.pin(HubRepository(file.repo_id, file.revision))
         data = hub.fetch(repository, file.filename, _MAX_PUBLISHED_BYTES)
         state = weights.parse_weight(data, f"{file.filename} of {repository}")
