@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from zoo.cli.options import DATA_HELP, DataRoot, Device, ImageSize, Json, model_reference
-from zoo.cli.output import print_rows, say
+from zoo.cli.output import in_units, print_rows, say
 from zoo.cpu.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ def _print(measured: Measurement) -> None:
     title = f"the {len(worst)} classes with the lowest recall, of {len(evaluation.classes):,}"
     if evaluation.timesteps is not None:
         say(f"steps  {evaluation.timesteps:9.4f}   timesteps an image, in the mean")
+        for machine, (additions, steps) in evaluation.exits.items():
+            say(f"       {in_units(round(additions))} additions and {steps:.1f} sequential steps an image, {machine}")
     say(f"loss   {evaluation.loss:9.4f}", "", title, sep="\n")
     figures = [
         {

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack, final
 
@@ -25,6 +25,7 @@ from zoo.errors import InputError, MemoryLimitError
 from zoo.models.factory import OpenedModel, Places, open_model
 from zoo.names import LocalFolder
 from zoo.processes import share_lists
+from zoo.profiling.exits import MACHINES, exit_costs
 from zoo.progress import LONG, progress
 from zoo.registry.installing import missing_extra
 from zoo.weights.load import RUN, stated_preprocessing
@@ -55,6 +56,7 @@ class Evaluation:
         batch_size: images that were classified at once. Another number rounds differently, which flips bit planes of
             a hybrid and may change the answer for an image on an edge.
         timesteps: that an image took in the mean, with `early_exit`; else None.
+        exits: machine → additions and sequential steps of an image in the mean, with `early_exit`: see `exit_costs`.
     """
 
     images: int
@@ -64,6 +66,7 @@ class Evaluation:
     confusion: Tensor
     batch_size: int
     timesteps: float | None = None
+    exits: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def scores(self) -> list[dict[str, Any]]:
         """Return `name`, `images`, `recall` and `precision` of every class, in percent; None without such images."""
@@ -87,7 +90,7 @@ class Evaluation:
         return {
             "images": self.images,
             "batch_size": self.batch_size,
-            **({} if self.timesteps is None else {"timesteps": self.timesteps}),
+            **({} if self.timesteps is None else {"timesteps": self.timesteps, "exits": self.exits}),
             **self.top,
             "loss": self.loss if math.isfinite(self.loss) else None,  # JSON has no NaN
             "classes": self.scores(),
@@ -130,7 +133,7 @@ def evaluate(
     device, transform = next(model.parameters()).device, Transform(stated_preprocessing(model))
     shared = share[1] > 1
     metrics = _metrics(model.num_classes, shared).to(device)
-    sums: list[Tensor] = []  # of each batch: losses, timesteps, images
+    sums: list[Tensor] = []  # of each batch: images, losses, timesteps, costs of exits
     own = torch.arange(len(data)).split(at_once)[share[0] :: share[1]]
     bar = progress("measuring", sum(map(len, own)), visible=len(data) >= LONG)
     with in_float32(model), model.evaluating(), bar as advance:
@@ -138,15 +141,18 @@ def evaluate(
             with translate_memory_errors(model, len(rows), data.size):
                 pixels, labels = data.read(rows)
                 timesteps = losses = torch.zeros(0, device=device)
+                costs = torch.zeros(0, 2 * len(MACHINES), device=device)
                 if len(labels):
                     x, targets = transform.scale(pixels.to(device)), labels.to(device)
                     if early_exit is None:
                         logits = model(x).float()
                     else:
                         logits, timesteps = answer_early(model, x, early_exit)
+                        costs = exit_costs(model, x, timesteps)
                     metrics.update(logits, targets)
                     losses = functional.cross_entropy(logits, targets, reduction="none")
-                sums.append(torch.stack([losses.sum(), timesteps.sum(), losses.new_tensor(len(labels))]).cpu())
+                own_sums = torch.stack([losses.new_tensor(len(labels)), losses.sum(), timesteps.sum()])
+                sums.append(torch.cat([own_sums, costs.sum(0)]).double().cpu())
             advance(len(rows))
     tops = metrics.compute()
     confusion = tops.pop("confusion").cpu()
@@ -155,16 +161,20 @@ def evaluate(
         raise InputError("no image of the split could be read, so nothing was measured; replace the damaged files")
     # The metric is a quotient in float32: 5,904 of 8,000 images are 73.8 %, not 73.7999975681305.
     top = {name: 100 * round(float(part) * images) / images for name, part in tops.items()}
-    loss, steps = _means(share_lists(sums) if shared else sums)
-    return Evaluation(images, data.classes, top, loss, confusion, at_once, None if early_exit is None else steps)
+    loss, steps, *costs_of_exits = _means(share_lists(sums) if shared else sums)
+    if early_exit is None:
+        return Evaluation(images, data.classes, top, loss, confusion, at_once)
+    exits = dict(zip(MACHINES, zip(costs_of_exits[::2], costs_of_exits[1::2], strict=True), strict=True))
+    return Evaluation(images, data.classes, top, loss, confusion, at_once, steps, exits)
 
 
-def _means(sums: Sequence[Tensor]) -> tuple[float, float]:
-    """Return loss and timesteps an image by the sums of batches, added in the order of one process."""
-    total = torch.zeros(3)
+def _means(sums: Sequence[Tensor]) -> list[float]:
+    """Return the means of an image by the sums of batches, images first, added in the order of one process."""
+    total = torch.zeros_like(sums[0])
     for part in sums:
         total += part
-    return float(total[0] / total[2]), float(total[1] / total[2])
+    means: list[float] = (total[1:] / total[0]).tolist()
+    return means
 
 
 def answer_early(model: ImageClassifier, x: Tensor, sure: float) -> tuple[Tensor, Tensor]:

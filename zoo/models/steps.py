@@ -23,11 +23,7 @@ def count_steps(network: ImageClassifier) -> int | None:
     """
     if not isinstance(network, HeadedClassifier):
         return None
-    names = [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, LAYERS) and name not in network.classifier_names and not _runs_beside(name)
-    ]
+    names = [name for name in layers_before_classifier(network) if not runs_beside(name)]
     spiking = [name for name in names if network.branch_of(name) == "spiking"]
     alone = [name for name in names if branch_key(name, "spiking") != name]
     layers = len(names) - (len(alone) if spiking else 0)  # both branches of a hybrid run at the same time
@@ -38,5 +34,12 @@ def count_steps(network: ImageClassifier) -> int | None:
     return layers + max(1, decoders) * (timesteps - 1)
 
 
-def _runs_beside(name: str) -> bool:
+def layers_before_classifier(network: ImageClassifier) -> list[str]:
+    """List the names of convolutions and linear layers, without the classifier's."""
+    layers = [name for name, module in network.named_modules() if isinstance(module, LAYERS)]
+    return [name for name in layers if name not in network.classifier_names]
+
+
+def runs_beside(name: str) -> bool:
+    """Return whether a layer lies beside a residual block's body."""
     return any(part in _SIDEWAYS for part in name.split("."))
