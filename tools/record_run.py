@@ -77,20 +77,12 @@ def count_activity(
     """
     sample = sample_images(data, sys.maxsize if most is None else most)
     counted = profile(model, images=(Transform(preprocessing)(image) for image, _ in sample))
-    assert counted.activity is not None
-    assert counted.energy_pj is not None
-    work, images = counted.activity.total, counted.activity.images
-    control = None if counted.control is None else counted.control.energy_pj
-    rate = counted.activity.spike_rate
-    return Activity(
-        images=images,
-        data=f"{images:,} images of {dataset}, by `zoo profile NAME --data DATA --limit {images}`",
-        spike_rate=None if rate is None else round(rate, 6),
-        macs=round(work.macs / images),
-        acs=round(work.acs / images),
-        energy_uj=round(counted.energy_pj / 1e6, 4),
-        control_energy_uj=None if control is None else round(control / 1e6, 4),
+    images = counted.activity.images if counted.activity else 0
+    activity = counted.to_activity(
+        f"{images:,} images of {dataset}, by `zoo profile NAME --data DATA --limit {images}`"
     )
+    assert activity is not None  # there were images
+    return activity
 
 
 def main(

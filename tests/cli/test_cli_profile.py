@@ -99,6 +99,7 @@ def test_a_model_without_spikes_has_no_control() -> None:
 
 
 def test_any_module_is_counted_with_its_weights(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("zoo_energy")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(
         "from torch import nn\n\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(192, 2))\n"

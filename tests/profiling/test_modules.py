@@ -13,8 +13,7 @@ from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
 
 from zoo.errors import CountingError, InputError, OptionError
-from zoo.profiling import Profile, profile
-from zoo.profiling.tables import to_csv, to_html, to_latex
+from zoo.profiling import profile
 
 T = 4
 
@@ -219,31 +218,3 @@ def test_a_layer_with_values_that_are_not_finite_is_named() -> None:
         network[0].weight.fill_(torch.inf)
     with pytest.raises(CountingError, match=r"^1 \(Linear\)"):
         profile(network, images=torch.ones(1, 2))
-
-
-@pytest.fixture(scope="module")
-def counted() -> Profile:
-    torch.manual_seed(0)
-    build, options = NETWORKS["spikingjelly"]
-    return profile(build(), images=torch.rand(2, 1, 8, 8), **options)
-
-
-def test_the_report_is_one_page_with_every_layer_and_model(counted: Profile) -> None:
-    page = to_html(counted)
-    assert page.startswith("<!DOCTYPE html>")
-    assert "http://" not in page.replace("http://www.w3.org", "")
-    assert "<script" not in page
-    assert counted.activity is not None
-    for name in [each.name for each in counted.activity.synapses] + [each.name for each in counted.estimates]:
-        assert name in page
-    assert f"{counted.activity.total.macs / 2:,.0f} MACs" in page
-
-
-def test_the_table_is_written_as_csv_and_latex(counted: Profile) -> None:
-    lines = to_csv(counted).splitlines()
-    assert counted.activity is not None
-    assert len(lines) == 1 + len(counted.activity.synapses)
-    assert lines[0].startswith("layer,input,nonzero")
-    latex = to_latex(counted)
-    assert latex.count(r"\\") == len(lines)
-    assert r"\%" in latex

@@ -95,11 +95,31 @@ class Activity(Record):
 
     images: int = Field(ge=1)
     data: str = Field(min_length=1, description="which images, and the command that counted")
-    spike_rate: float | None = Field(default=None, ge=0, le=1, description="spikes per neuron and timestep")
+    spike_rate: float | None = Field(
+        default=None, ge=0, le=1, title="spike rate, %", description="spikes per neuron and timestep"
+    )
+    synaptic_spike_rate: float | None = Field(
+        default=None, ge=0, le=1, title="synaptic spike rate, %", description="additions over MACs of layers of spikes"
+    )
     macs: int = Field(ge=0, description="multiply-accumulates an image, all timesteps")
     acs: int = Field(ge=0, description="accumulates an image: synaptic operations on spikes")
     energy_uj: float = Field(ge=0, description="microjoules an image at 45 nm")
     control_energy_uj: float | None = Field(default=None, ge=0, description="the same for the network without spikes")
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Names of the figures: every field but the words on the data."""
+        return [name for name in cls.model_fields if name != "data"]
+
+    @classmethod
+    def titles(cls) -> dict[str, str]:
+        """Figure → heading, of those that every table shows; a title with % is of a share in [0, 1]."""
+        return {name: field.title for name, field in cls.model_fields.items() if field.title}
+
+    def shown(self) -> dict[str, str]:
+        """Heading → value as tables and cards write it; nothing for a figure that is not known."""
+        values = {title: getattr(self, name) for name, title in self.titles().items()}
+        return {title: "" if value is None else f"{100 * value:.1f}" for title, value in values.items()}
 
 
 @final

@@ -61,7 +61,7 @@ def compare_command(
     )
     if as_json:
         for row in rows:
-            print(json.dumps(vars(row)))
+            print(json.dumps(row.to_json()))
     else:
         _print(rows, every)
 
@@ -97,9 +97,15 @@ def _figures(rows: list[ComparedModel]) -> dict[str, list[str]]:
         "MACs a timestep": [in_units(row.macs_per_timestep) for row in rows],
         "MACs an image": [in_units(row.macs) for row in rows],
         "sequential steps": ["" if row.steps is None else f"{row.steps:,}" for row in rows],
-        "spike rate, %": ["" if row.spike_rate is None else f"{100 * row.spike_rate:.1f}" for row in rows],
+        **{title: [row.activity.shown()[title] if row.activity else "" for row in rows] for title in _titles(rows)},
         "top-1, %": ["" if row.top1 is None else f"{row.top1:.2f}" for row in rows],
     }
+
+
+def _titles(rows: list[ComparedModel]) -> list[str]:
+    """Return the headings of the figures that any column has."""
+    shown = [row.activity.shown() for row in rows if row.activity]
+    return [title for title in (shown[0] if shown else ()) if any(each[title] for each in shown)]
 
 
 def _energies(rows: list[ComparedModel], every: bool) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -86,13 +86,10 @@ def profile_command(
         cost = _count_named(str(name), image_size, num_classes, data, limit, data_root, device)
     if html is not None:
         from zoo.files import replace_bytes
-        from zoo.profiling.tables import to_html
 
-        replace_bytes(html, to_html(cost).encode())
+        replace_bytes(html, _report().to_html(cost).encode())
     if latex or csv:
-        from zoo.profiling.tables import to_csv, to_latex
-
-        print((to_latex if latex else to_csv)(cost), end="")
+        print((_report().to_latex if latex else _report().to_csv)(cost), end="")
         return
     if as_json:
         print(json.dumps(cost.to_json()))
@@ -104,6 +101,12 @@ def profile_command(
             say(*wrap(part, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False), sep="\n")
         else:
             console.print(part)
+
+
+def _report() -> Any:
+    from zoo.registry.installing import import_plugin
+
+    return import_plugin("zoo-energy", "zoo_energy.report", "a report of operations")
 
 
 def _count_named(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Unpack, final
+from typing import Any, Unpack, final
 
 from torch import Tensor
 
-from zoo.catalog.records import Preprocessing, StoredWeight
+from zoo.catalog.records import Activity, Preprocessing, StoredWeight
 from zoo.data import DataOptions, ImageDataset
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
@@ -35,11 +35,10 @@ class ComparedModel:
         macs: multiply-accumulates of all T timesteps.
         timesteps: T.
         image_size: pixels a side, of the MACs.
-        energy_uj: microjoules an image, arithmetic at 45 nm; None if no images were counted.
         energies: model of energy → microjoules an image; empty if no images were counted.
         does_not_run: model of energy → why it gives no figure.
         steps: sequential steps of an image; None if that is not known.
-        spike_rate: spikes per neuron and timestep; None without neurons, or if no images were counted.
+        activity: spike rates and energy by 32-bit arithmetic, of the images or of the record; None without either.
         top1: percent, of the weight's record; None without one.
         measured_on: images that top-1 was measured on, in words.
         control: the network without spikes of the same blocks; None if there is none.
@@ -56,17 +55,27 @@ class ComparedModel:
     macs: int
     timesteps: int
     image_size: int
-    energy_uj: float | None
-    spike_rate: float | None
     top1: float | None
     measured_on: str
     control: str | None
     num_classes: int
-    energies: dict[str, float]
-    does_not_run: dict[str, str]
     steps: int | None
     twin: str | None
-    additions_per_mac: float | None
+    activity: Activity | None = None
+    energies: dict[str, float] = field(default_factory=dict)
+    does_not_run: dict[str, str] = field(default_factory=dict)
+    additions_per_mac: float | None = None
+
+    @property
+    def energy_uj(self) -> float | None:
+        """Microjoules an image, arithmetic at 45 nm; None if they are not known."""
+        return self.activity.energy_uj if self.activity else self.energies.get("arithmetic-float32")
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object."""
+        about = {name: value for name, value in vars(self).items() if name != "activity"}
+        shown = {name: self.activity and getattr(self.activity, name) for name in Activity.titles()}
+        return about | {"energy_uj": self.energy_uj} | shown
 
 
 def compare_models(
@@ -171,47 +180,33 @@ def _columns(counted: Profile, opened: OpenedModel, hybrid: OpenedModel | None, 
     return [column, _twin_column(counted, column, opened.weight)] if with_twin else [column]
 
 
-@final
-@dataclass(frozen=True)
-class _Measured:
-    """What images have shown of a model, now or when it was recorded."""
-
-    energy_uj: float | None = None
-    spike_rate: float | None = None
-    energies: dict[str, float] = field(default_factory=dict)
-    does_not_run: dict[str, str] = field(default_factory=dict)
-    additions_per_mac: float | None = None
-
-
-def _counted(counted: Profile) -> _Measured:
-    """Return what a profile with images has counted."""
-    assert counted.activity is not None
-    assert counted.energy_pj is not None
-    return _Measured(
-        energy_uj=counted.energy_pj / 1e6,
-        spike_rate=counted.activity.spike_rate,
-        energies={model.name: model.network.total / 1e6 for model in counted.estimates if model.network},
-        does_not_run={model.name: model.refusal for model in counted.estimates if model.refusal},
-        additions_per_mac=counted.additions_per_mac,
-    )
-
-
-def _recorded(weight: StoredWeight | None, hybrid: OpenedModel | None) -> _Measured:
+def _recorded(weight: StoredWeight | None, hybrid: OpenedModel | None) -> dict[str, Any]:
     """Return what the record says, or the record of which it is the control."""
     if weight is None:
-        return _Measured()
-    activity, bounds = weight.activity, weight.energy_range
-    energy, rate = (activity.energy_uj, activity.spike_rate) if activity else (None, None)
+        return {}
+    bounds = weight.energy_range
     if bounds is None:
-        return _Measured(energy, rate, _as_control(hybrid))
+        return {"activity": weight.activity, "energies": _as_control(hybrid)}
     energies = {model: network for model, (network, _) in bounds.models.items()}
-    return _Measured(energy, rate, energies, bounds.does_not_run, bounds.additions_per_mac)
+    return {
+        "activity": weight.activity,
+        "energies": energies,
+        "does_not_run": bounds.does_not_run,
+        "additions_per_mac": bounds.additions_per_mac,
+    }
 
 
 def _column(counted: Profile, opened: OpenedModel, hybrid: OpenedModel | None) -> ComparedModel:
     """Return a model's figures, its energy and spikes counted now or recorded."""
     weight = opened.weight
-    measured = _recorded(weight, hybrid) if counted.activity is None else _counted(counted)
+    measured = _recorded(weight, hybrid)
+    if counted.activity is not None:
+        measured = {
+            "activity": counted.to_activity("compared"),
+            "energies": {model.name: model.network.total / 1e6 for model in counted.estimates if model.network},
+            "does_not_run": {model.name: model.refusal for model in counted.estimates if model.refusal},
+            "additions_per_mac": counted.additions_per_mac,
+        }
     return ComparedModel(
         name=str(opened.spec),
         weights=opened.weights_description,
@@ -226,7 +221,7 @@ def _column(counted: Profile, opened: OpenedModel, hybrid: OpenedModel | None) -
         num_classes=counted.num_classes,
         steps=counted.steps,
         twin=None,
-        **vars(measured),
+        **measured,
     )
 
 
@@ -250,8 +245,7 @@ def _twin_column(counted: Profile, column: ComparedModel, weight: StoredWeight |
         macs_per_timestep=twin.macs_per_timestep,
         macs=twin.macs,
         timesteps=twin.timesteps,
-        energy_uj=energies.get("arithmetic-float32"),
-        spike_rate=None,
+        activity=None,
         energies=energies,
         does_not_run={},
         steps=twin.steps,

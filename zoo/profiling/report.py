@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zoo.catalog.controls import twin_levels
 from zoo.catalog.files import Catalog
-from zoo.catalog.records import EnergyRange, in_digits
+from zoo.catalog.records import Activity, EnergyRange, in_digits
 from zoo.contracts.classifier import ImageClassifier, branch_key
 from zoo.contracts.family import MAX_PROFILED_SIZE
 from zoo.device import usable_device
@@ -105,6 +105,22 @@ class Profile(Cost):
     def energy_pj(self) -> float | None:
         """Picojoules of one image by float32 arithmetic at 45 nm, on average; None without images."""
         return None if self.activity is None else FLOAT32.arithmetic(self.activity.total) / self.activity.images
+
+    def to_activity(self, data: str) -> Activity | None:
+        """Return what the images have shown, as records and comparisons hold it; None without images."""
+        if self.activity is None or self.energy_pj is None:
+            return None
+        control, work, images = self.control and self.control.energy_pj, self.activity.total, self.activity.images
+        figures: dict[str, Any] = {
+            "images": images,
+            "macs": round(work.macs / images),
+            "acs": round(work.acs / images),
+            "energy_uj": round(self.energy_pj / 1e6, 4),
+            "control_energy_uj": None if control is None else round(control / 1e6, 4),
+        }
+        rates = {name: getattr(self.activity, name) for name in Activity.titles()}
+        figures |= {name: None if rate is None else round(rate, 6) for name, rate in rates.items()}
+        return Activity(data=data, **figures)
 
     @property
     def energy_ratio(self) -> float | None:

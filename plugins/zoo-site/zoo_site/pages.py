@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 import zoo
+from zoo.catalog.records import Activity
 from zoo.cli.output import in_units
 from zoo.publishing.card import install_words, metric_title, source_url, write_card
 from zoo_site.demo import RUNTIME, Demo
@@ -34,6 +35,7 @@ COMPARED = {
     **FIGURES,
     "top5": "Top-5, %",
     "image_size": "Image size, pixels a side",
+    **{f"measured_{name}": title.removesuffix(", %") for name, title in Activity.titles().items()},
     "measured_macs": "MACs measured on images",
     "measured_acs": "Accumulates (ACs) measured on images",
     "measured_control_energy_uj": "Energy of the control, µJ",
@@ -55,7 +57,13 @@ AXES = {
 }
 """Figures that accuracy is drawn against."""
 
-_DIGITS = {"measured_spike_rate": 4, "measured_energy_uj": 2, "top1": 2, "top5": 2, "additions_per_mac": 2}
+_DIGITS = {
+    **{f"measured_{name}": 4 for name in Activity.titles()},
+    "measured_energy_uj": 2,
+    "top1": 2,
+    "top5": 2,
+    "additions_per_mac": 2,
+}
 _IN_UNITS = ("params", "macs", "macs_per_timestep")
 
 

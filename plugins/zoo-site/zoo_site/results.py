@@ -16,7 +16,7 @@ import zoo
 from zoo.catalog.controls import find_control, twin_in_words
 from zoo.catalog.files import Catalog
 from zoo.catalog.queries import variant_figures
-from zoo.catalog.records import WeightRecord
+from zoo.catalog.records import Activity, WeightRecord
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.data.images import Transform, sample_photographs
@@ -66,13 +66,12 @@ class Result:
     def figures(self) -> dict[str, float | None]:
         """Name of a figure → its value in the record; None if it was not measured."""
         counted, activity, energy = self.record.figures, self.record.activity, self.record.energy_range
-        measured = ("images", "spike_rate", "macs", "acs", "energy_uj", "control_energy_uj")
         lowest, highest = energy.ratios if energy else (None, None)
         beside_twin = energy.twin_ratios.values() if energy else ()
         return {
             **self.record.metrics,
             **counted.model_dump(),
-            **{f"measured_{name}": getattr(activity, name) if activity else None for name in measured},
+            **{f"measured_{name}": getattr(activity, name) if activity else None for name in Activity.names()},
             "lowest_energy_ratio": lowest,
             "highest_energy_ratio": highest,
             "lowest_twin_energy_ratio": min(beside_twin, default=None),

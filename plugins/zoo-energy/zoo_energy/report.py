@@ -123,7 +123,7 @@ def to_html(profile: Profile) -> str:
     activity, table = _activity(profile), rows(profile)
     energies = [(each, each.network.total / 1e6) for each in profile.estimates if each.network]
     template = Environment(
-        loader=PackageLoader("zoo.profiling", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("zoo_energy", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     ).get_template("report.html.jinja")
     return template.render(
         profile=profile,
