@@ -97,15 +97,16 @@ def _figures(rows: list[ComparedModel]) -> dict[str, list[str]]:
         "MACs a timestep": [in_units(row.macs_per_timestep) for row in rows],
         "MACs an image": [in_units(row.macs) for row in rows],
         "sequential steps": ["" if row.steps is None else f"{row.steps:,}" for row in rows],
-        **{title: [row.activity.shown()[title] if row.activity else "" for row in rows] for title in _titles(rows)},
+        **_activities(rows),
         "top-1, %": ["" if row.top1 is None else f"{row.top1:.2f}" for row in rows],
     }
 
 
-def _titles(rows: list[ComparedModel]) -> list[str]:
-    """Return the headings of the figures that any column has."""
-    shown = [row.activity.shown() for row in rows if row.activity]
-    return [title for title in (shown[0] if shown else ()) if any(each[title] for each in shown)]
+def _activities(rows: list[ComparedModel]) -> dict[str, list[str]]:
+    """Return a line for each figure of activity that any column has."""
+    shown = [row.activity.shown() if row.activity else {} for row in rows]
+    titles = dict.fromkeys(title for each in shown for title, value in each.items() if value)
+    return {title: [each.get(title, "") for each in shown] for title in titles}
 
 
 def _energies(rows: list[ComparedModel], every: bool) -> dict[str, list[str]]:
