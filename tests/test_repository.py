@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from zoo_kit.hub import hub
+from zoo_kit.loopback import LoopbackHub
 
 import zoo
-from tests.hub.fixtures import hub
-from tests.hub.loopback import LoopbackHub
 
 __all__ = ["hub"]
 

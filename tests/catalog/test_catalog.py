@@ -13,9 +13,9 @@ import pytest
 import torch
 import yaml
 from pydantic import ValidationError
+from zoo_kit.installed import put, run_python
 
 import zoo
-from tests.plugins.installed import put, run_python
 from zoo.catalog.files import (
     Catalog,
     CatalogFile,

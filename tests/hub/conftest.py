@@ -1,5 +1,5 @@
 """The loopback Hub of every test."""
 
-from tests.hub.fixtures import hub, token
+from zoo_kit.hub import hub, token
 
 __all__ = ["hub", "token"]

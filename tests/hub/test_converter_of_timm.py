@@ -9,8 +9,8 @@ import pytest
 import timm
 from safetensors.torch import save
 from typer.testing import CliRunner
+from zoo_kit.loopback import LoopbackHub
 
-from tests.hub.loopback import LoopbackHub
 from zoo.cli import app
 from zoo.errors import HubError
 from zoo.weights.load import read_folder

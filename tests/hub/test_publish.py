@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
+from zoo_kit.loopback import LoopbackHub
 
 import zoo
 from tests.hub.hub_weights import LABELS, TINY, tiny, tiny_folder
-from tests.hub.loopback import LoopbackHub
 from zoo.catalog.files import catalog_path
 from zoo.catalog.records import StoredWeight
 from zoo.cli import app

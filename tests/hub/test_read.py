@@ -13,10 +13,10 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import constants, hf_hub_download, scan_cache_dir, snapshot_download
+from zoo_kit.loopback import Commit, LoopbackHub, Repository, black_hole
 
 import zoo
 from tests.hub.hub_weights import LABELS, TINY, changed_config, files_below, in_process, tiny, tiny_files
-from tests.hub.loopback import Commit, LoopbackHub, Repository, black_hole
 from zoo.catalog.files import read_catalog
 from zoo.contracts import ImageClassifier
 from zoo.errors import HubError, MissingPluginError, UnpinnedWarning, WeightError

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from zoo_kit.loopback import LoopbackHub
 
 import zoo
-from tests.hub.loopback import LoopbackHub
 from zoo.catalog.files import catalog_path, default_catalog
 
 NAME = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from zoo_kit.installed import WORKS, put, run_python
 
 import zoo
-from tests.plugins.installed import WORKS, put, run_python
 from zoo.catalog.files import catalog_path
 from zoo.registry.components import GROUPS
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from zoo_kit.installed import put, run_python
 
-from tests.plugins.installed import put, run_python
 from zoo.registry.components import GROUPS, default_registry
 
 CLAIMED = {

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import torch
+from zoo_kit.installed import WORKS, put, run_python
 
 import zoo
-from tests.plugins.installed import WORKS, put, run_python
 from zoo import contracts
 from zoo.encoders.bitplanes import BitPlaneEncoder, StraightThroughEncoder, straight_through_planes
 from zoo.errors import ComponentError, CompositionError, MissingPluginError, UnknownComponentError

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.hub.fixtures import hub, token
+from zoo_kit.hub import hub, token
 
 __all__ = ["hub", "token"]

@@ -12,11 +12,11 @@ import timm
 import torch
 from timm.models import push_to_hf_hub
 from timm.models._hub import save_for_hf
+from zoo_kit.loopback import LoopbackHub
 
 import zoo
 import zoo.timm
 from tests.hub.hub_weights import LABELS, TINY, tiny_files, tiny_folder
-from tests.hub.loopback import LoopbackHub
 from zoo.errors import WeightError
 
 REPO = "alice/tiny"

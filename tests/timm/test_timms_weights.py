@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 from torch import nn
+from zoo_kit.loopback import LoopbackHub
 
 import zoo
 from tests.cli.commands import objects, run
-from tests.hub.loopback import LoopbackHub
 from zoo.errors import HubError, WeightError
 from zoo.inference.predict import transform
 

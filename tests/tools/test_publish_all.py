@@ -11,9 +11,9 @@ import pytest
 import typer
 import yaml
 from typer.testing import CliRunner
+from zoo_kit.loopback import LoopbackHub
 
 import zoo
-from tests.hub.loopback import LoopbackHub
 from tools.publish_all import list_weights, main
 from zoo.catalog.files import read_catalog, read_file
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from zoo_kit.loopback import LoopbackHub
 
 import zoo
 from tests.hub.hub_weights import TINY
-from tests.hub.loopback import LoopbackHub
 from zoo.contracts import ImageClassifier
 from zoo.errors import HubError, NewHeadWarning, OptionError, SaveError, UnpinnedWarning, WeightError
 

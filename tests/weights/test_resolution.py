@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from zoo_export.onnx_file import network_to_export
+from zoo_kit.loopback import LoopbackHub
 
 import zoo
 from tests.data.made_data import folder
 from tests.hub.hub_weights import LABELS, SIZE, TINY, files_below, tiny, tiny_files
-from tests.hub.loopback import LoopbackHub
 from zoo.catalog.files import Catalog, CatalogFile
 from zoo.catalog.records import WeightRecord
 from zoo.errors import HubError, MissingPluginError

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
+from zoo_kit.installed import WORKS, put, run_python
 
 from zoo.cli import app
-
-pytest.importorskip("tests.plugins.installed", reason="plugins are made by the zoo's own tests; run this from its root")
-from tests.plugins.installed import WORKS, put, run_python
 
 
 @pytest.mark.slow

@@ -15,15 +15,13 @@ import pytest
 import zoo_kit
 from typer.testing import CliRunner
 from zoo_kit.scaffold import KINDS, draft
+from zoo_kit.wheels import build_wheel
 
 import zoo
 from zoo.cli import app
 from zoo.contracts import API_VERSION
 from zoo.errors import MissingPluginError
 from zoo.registry.components import GROUPS
-
-pytest.importorskip("tests.plugins.conftest", reason="wheels are built by the zoo's own tests; run this from its root")
-from tests.plugins.conftest import build_wheel
 
 __all__ = ["build_wheel"]
 

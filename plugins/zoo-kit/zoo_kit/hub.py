@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import close_session, constants
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from tests.hub.loopback import LoopbackHub
+from zoo_kit.loopback import LoopbackHub
 
 
 @pytest.fixture

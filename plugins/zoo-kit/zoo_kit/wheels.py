@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.installed import TIMEOUT
+from zoo_kit.installed import TIMEOUT
 
 _PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 

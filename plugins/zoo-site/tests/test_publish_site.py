@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 from site_helpers import run
 from typer.testing import Result
+from zoo_kit.hub import hub
+from zoo_kit.loopback import LoopbackHub
 from zoo_site.build import Site
-
-pytest.importorskip("tests.hub.loopback", reason="the loopback Hub is in the zoo's repository; run this from its root")
-from tests.hub.fixtures import hub
-from tests.hub.loopback import LoopbackHub
 
 __all__ = ["hub"]
 
