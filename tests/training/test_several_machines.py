@@ -109,7 +109,7 @@ def test_other_data_are_named_on_both_machines(
     for machine in machines:
         errors = [line for line in machine.text.splitlines() if line.startswith("error:")]
         assert len(errors) == 1, machine.text
-        assert re.search("process 1 on .*images|photos is not a folder", errors[0])
+        assert re.search("process 1 on .*(images|fingerprint)|photos is not a folder", errors[0])
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from zoo.contracts.classifier import ImageClassifier
 from zoo.device import AUTO, usable_device
 from zoo.errors import InputError
+from zoo.processes import count_processes
 from zoo.profiling.prices import NORMS
 from zoo.registry.installing import missing_extra
 from zoo.training.recipe import Recipe, build_optimizer
@@ -62,21 +63,6 @@ class Engine:
         return self.accelerator.device
 
     @property
-    def is_main(self) -> bool:
-        """Whether this is the process that shows and writes."""
-        return self.accelerator.is_main_process
-
-    @property
-    def processes(self) -> int:
-        """How many processes share a step."""
-        return self.accelerator.num_processes
-
-    @property
-    def micro_batches(self) -> int:
-        """Parts of a step, over all processes."""
-        return self.processes * self.accelerator.gradient_accumulation_steps
-
-    @property
     def own(self) -> range:
         """Numbers of this process's micro-batches."""
         count = self.accelerator.gradient_accumulation_steps
@@ -89,7 +75,7 @@ class Engine:
 
     def add_up(self, *values: float) -> list[float]:
         """Sum each value over all processes."""
-        if self.processes == 1:
+        if count_processes() == 1:
             return list(values)
         total: Tensor = self.accelerator.reduce(torch.tensor(values, device=self.device), reduction="sum")
         return total.tolist()
@@ -126,7 +112,7 @@ class Engine:
         """Average the statistics of batch norms over all processes, so that these are alike between any two steps."""
         norms = [norm for norm in self._norms if norm.training]
         own = [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
-        if self.processes == 1 or not own:
+        if count_processes() == 1 or not own:
             return
         averaged = self.accelerator.reduce(torch.cat(own), reduction="mean")
         for value, mean in zip(own, averaged.split([len(value) for value in own]), strict=True):

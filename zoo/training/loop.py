@@ -16,7 +16,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import DivergenceError, InputError
 from zoo.families.over_time import NetworkOverTime
 from zoo.inference.evaluate import translate_memory_errors
-from zoo.processes import describe_changes, share_first
+from zoo.processes import count_processes, describe_changes, is_first, share_first
 from zoo.profiling.prices import NORMS
 from zoo.profiling.rates import LayerRate, mean_rate, spike_rates, spiking_layers
 from zoo.registry.installing import missing_extra
@@ -84,7 +84,7 @@ class Training:
     ) -> None:
         self.setup, self.engine, self.folder = setup, engine, folder
         self.recipe, self.plan = setup.recipe, setup.plan
-        self._observers = observers if engine.is_main else ()
+        self._observers = observers if is_first() else ()
         self._stop = stop or StopRequest()
         self._continuation = continuation
         self.epoch = 0
@@ -164,7 +164,7 @@ class Training:
         self._schedule.step_update((self.epoch - self._schedule_start) * self.plan.steps + step)
         loss, hits, images = 0.0, 0.0, 0.0
         rates: list[LayerRate] = []
-        parts = self.engine.processes
+        parts = count_processes()
         last = step == self.plan.steps
         network = self.engine.parallel if last else self.engine.compiled  # hooks are not compiled
         for batch in batches:
@@ -290,7 +290,7 @@ class Training:
 
     def save(self) -> None:
         """Replace the checkpoint, in the first process; the others wait."""
-        if self.engine.is_main:
+        if is_first():
             state = {
                 "identity": self.setup.identity,
                 "epochs": self.recipe.epochs,

@@ -30,6 +30,7 @@ from zoo.processes import (
     connect,
     count_processes,
     in_turns,
+    is_first,
     is_lost,
     share_first,
     together,
@@ -203,7 +204,7 @@ def _run(
         compare({**setup.identity, **copies, "validation images": len(splits.val), "versions": _versions()})
     engine = Engine(start.model, settings, accelerator)
     shown = [Display()] if observers is None else observers
-    observing = [MetricsFile(folder.path), Trackers(accelerator), *shown] if engine.is_main else []
+    observing = [MetricsFile(folder.path), Trackers(accelerator), *shown] if is_first() else []
     continuation = folder.continuation(config)
     training = Training(setup, engine, folder, observers=observing, stop=stop, continuation=continuation)
     try:
@@ -364,7 +365,7 @@ class _Run:
             split.gather_damaged()
         model = self._make_model(evaluation)
         result = TrainingResult(folder.path, model.weight, evaluation, tuple(training.rows), tuple(self._notes()))
-        if engine.is_main:
+        if is_first():
             model.write(folder.path, overwrite=True)
             self._write_run(result)
             shutil.rmtree(folder.path / LATEST, ignore_errors=True)
@@ -374,8 +375,7 @@ class _Run:
     def _measure(self) -> Evaluation:
         """Measure the network on the validation split, and write the figures into the last row."""
         training, engine = self.training, self.training.engine
-        share = (engine.accelerator.process_index, engine.processes)
-        evaluation = evaluate(engine.network, self.splits.val, share=share)
+        evaluation = evaluate(engine.network, self.splits.val, share=connect())
         training.rows[-1].val.update(rounded(evaluation))
         return evaluation
 
@@ -400,7 +400,7 @@ class _Run:
     def _write_latest(self, initial: StoredWeight) -> None:
         """Write the network so far, in the first process, as a folder that loads while the run is unfinished."""
         training, network = self.training, self.training.network
-        if not training.engine.is_main:
+        if not is_first():
             return
         data, epochs = pack(network.state_dict(), network.spec), training.recipe.epochs
         facts = {
@@ -426,13 +426,13 @@ class _Run:
     def _write_run(self, result: TrainingResult | None = None) -> None:
         """Write run.json, in the first process: what was asked for, and at the end the result."""
         training, engine = self.training, self.training.engine
-        if not engine.is_main:
+        if not is_first():
             return
         content = {
             "asked": self.config.model_dump(mode="json"),
             "settings": training.recipe.model_dump(mode="json"),
             "identity": training.setup.identity,
-            "processes": engine.processes,
+            "processes": count_processes(),
             "accumulated_batches": engine.accelerator.gradient_accumulation_steps,
             "device": str(engine.device),
             "threads": torch.get_num_threads(),
@@ -444,7 +444,7 @@ class _Run:
 
     def _notes(self) -> list[str]:
         training, splits, engine = self.training, self.splits, self.training.engine
-        recipe, plan = training.recipe, training.plan
+        recipe, plan, processes = training.recipe, training.plan, count_processes()
         notes = [f"images of {splits.train.size[0]} pixels a side", *self.start.notes, *training.notes]
         notes += splits.train.damage_notes("training") + splits.val.damage_notes("validation")
         if plan.batch_size < recipe.batch_size:
@@ -452,8 +452,8 @@ class _Run:
         cpu, on_cpu = torch.backends.cpu.get_cpu_capability(), engine.device.type == "cpu"
         if recipe.precision == "bf16" and on_cpu and "AVX512" not in cpu:
             notes.append(f"bfloat16 may be ten times slower than float32 without AVX-512 ({cpu}): try float32")
-        if engine.processes > 1 and Path(self.config.data).is_dir():
-            notes.append(f"each of {engine.processes} processes reads all files; `zoo pack` makes one file of them")
+        if processes > 1 and Path(self.config.data).is_dir():
+            notes.append(f"each of {processes} processes reads all files; `zoo pack` makes one file of them")
         if self.config.validate_every:
             notes.append("the validation split was measured more than once: the best of these figures is too high")
         return notes
