@@ -121,12 +121,6 @@ def test_a_gain_of_zero_makes_a_hybrid_its_control() -> None:
     assert all(gain is not None and gain != 0 for gain in gains), "and it learns to let the spikes in"
 
 
-def test_info_shows_what_can_be_set() -> None:
-    info = zoo.model_info(LIF)
-    assert info["takes"]["neuron"] == ["alpha", "detach_reset", "tau", "v_reset", "v_threshold"]
-    assert (info["takes"]["family"], info["options"]) == (["gain"], {})
-
-
 _VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 
 

@@ -128,15 +128,6 @@ def test_info_of_a_folder_says_how_to_load_just_that(stored: Callable[..., Path]
     assert info["loads"] == f"local-dir:{folder}"
 
 
-def test_info_of_weights_that_their_publisher_keeps() -> None:
-    name = "timm_mobilenetv3_large_100.miil_in21k"
-    (info,) = objects(run("info", name, "--json"))
-    model = zoo.create_model(name, False, num_classes=11221, device="meta")
-    assert (info["num_classes"], info["params"]) == (11221, sum(each.numel() for each in model.parameters()))
-    assert "untrained" not in run("info", name).stdout
-    assert "untrained" in run("info", name.partition(".")[0]).stdout
-
-
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 

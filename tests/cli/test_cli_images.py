@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,13 +87,6 @@ def test_a_missing_model_is_not_replaced_by_the_default(first: str) -> None:
     result = run("predict", first, CAT)
     assert (result.exit_code, result.stdout) == (2, "")
     assert first in result.stderr
-
-
-def test_a_folder_that_is_a_model_is_none_of_images(scratch: str, stored: Callable[..., Path]) -> None:
-    run_folder = stored()
-    Image.open(CAT).save(run_folder / "picture.png")
-    rows = objects(run("predict", run_folder, CAT, "--json"))
-    assert [row["file"] for row in rows] == [str(CAT)]
 
 
 @pytest.mark.parametrize(

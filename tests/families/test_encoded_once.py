@@ -7,7 +7,6 @@ import torch
 
 import zoo
 from zoo.contracts.classifier import ImageClassifier
-from zoo.errors import OptionError
 from zoo.families.thresholds import QuantisedReLU, calibrate, quantise
 from zoo.profiling import Part
 from zoo.profiling.recorder import Recorder
@@ -139,11 +138,6 @@ def test_calibration_uses_the_levels_that_there_are() -> None:
     activation.calibrate(x)
     assert (activation(x) - x).square().mean() < before / 3
     assert not calibrate(zoo.create_model("ann_resnet_b2_m1_d1", pretrained=False), x)
-
-
-def test_levels_belong_to_networks_of_blocks() -> None:
-    with pytest.raises(OptionError, match="levels"):
-        zoo.create_model("ann_resnet18", pretrained=False, levels=4)
 
 
 @pytest.mark.parametrize("name", ["sew_resnetsmall_b4_m1_d2_direct", "sew_resnet18_direct"])

@@ -97,18 +97,3 @@ def test_a_name_that_is_taken_is_left(foreign: str) -> None:
         zoo.timm.register_models("has8_resnet_b5_m2_d1_ste_bpd", foreign)
     assert timm.model_entrypoint(foreign) is theirs
     assert not timm.is_model("has8_resnet_b5_m2_d1_ste_bpd")
-
-
-@pytest.mark.slow
-def test_the_zoo_alone_registers_nothing_and_loads_no_timm() -> None:
-    done = _python(
-        "import sys, zoo\n"
-        "zoo.create_model('has8_resnet_b8_m2_d4_ste_bpd', pretrained=True)\n"
-        "assert 'timm' not in sys.modules\n"
-        "import timm\n"
-        "assert len(timm.list_models('*')) > 1000 and not timm.list_models('has8_*')\n"
-        "before = {name: timm.model_entrypoint(name) for name in timm.list_models()}\n"
-        "import zoo.timm\n"
-        "assert all(timm.model_entrypoint(name) is entry for name, entry in before.items())\n"
-    )
-    assert done.returncode == 0, done.stderr

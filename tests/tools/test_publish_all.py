@@ -15,7 +15,7 @@ from zoo_kit.loopback import LoopbackHub
 
 import zoo
 from tools.publish_all import list_weights, main
-from zoo.catalog.files import read_catalog, read_file
+from zoo.catalog.files import read_catalog
 
 ROOT = Path(__file__).parents[2]
 OWN = "ann_resnet_b8_m2_d4.cifar10"
@@ -73,14 +73,6 @@ def test_a_weight_of_a_plugin_loads_by_the_zoos_own_catalog(hub: LoopbackHub, to
     assert model.pretrained_cfg["source"] == rows[1]["load"]
     card = hub.files(f"alice/{OWN}")["README.md"].decode()
     assert f"hf-hub:alice/{OWN}" in card
-
-
-def test_an_installed_file_is_preferred_to_a_download(hub: LoopbackHub, token: str, copy: Path) -> None:
-    (row,) = publish(copy, token, OF_PLUGIN)
-    catalog = read_catalog(copy / "registry.yaml")
-    catalog.add(read_file(Path(row["catalog"])), "the plugin")
-    (record,) = (record for record in catalog.weights[OF_PLUGIN.partition(".")[0]] if record.name == OF_PLUGIN)
-    assert (record.source.partition(":")[0], catalog.origins[OF_PLUGIN]) == ("package", "the plugin")
 
 
 def test_a_start_comes_before_what_was_trained_from_it() -> None:
