@@ -30,7 +30,7 @@ from zoo.weights.load import adapt_channels
 @pytest.mark.parametrize(
     ("name", "options", "error", "message"),
     [
-        (TINY, {"drop_path_rate": 1}, OptionError, "has no option 'drop_path_rate'; valid: gain"),
+        (TINY, {"drop_path_rate": 1}, OptionError, "has no option 'drop_path_rate'; valid: ceiling, gain"),
         ("sew_resnet18_rate", {"timestep": 1}, OptionError, "did you mean 'timesteps'"),
         ("sew_resnet18_phase", {"timesteps": 25}, CompositionError, "timesteps=25 is out of range; valid: 1 to 24"),
         ("sew_resnet18_rate", {"timesteps": 2.5}, OptionError, "timesteps must be an integer"),

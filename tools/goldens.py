@@ -111,6 +111,8 @@ def listed_weights() -> Iterator[tuple[str, Mapping[str, Any], Path]]:
     for catalog in (ROOT / "registry.yaml", *sorted(ROOT.glob("plugins/*/*/registry.yaml"))):
         folder = ROOT if catalog.parent == ROOT else catalog.parents[1]
         for record in yaml.safe_load(catalog.read_text(encoding="utf-8")).get("weights") or ():
+            if "tensors_of" in record:  # another record's file
+                continue
             file = folder / str(record["source"]).removeprefix("package:")
             if file.is_file():
                 yield f"{record['variant']}.{record['tag']}", record, file

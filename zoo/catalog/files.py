@@ -348,10 +348,10 @@ class Catalog:
         what = f"weight {shorten(spec.tag)}" if tags and spec.tag else "pretrained weights"
         lacks = f"{spec.text} has no {what}"
         if spec.distributions <= {OURS} and (missing := missing_weight(spec.plain_text, spec.tag)):
-            return ModelNameError(f"{lacks} here: {missing}; pretrained=False builds it untrained")
+            return ModelNameError(f"{lacks} here: {missing}; `pretrained=False` builds it untrained")
         if tags:
             return ModelNameError(f"{lacks}{suggest(str(spec.tag), tags)} (tags: {', '.join(tags)})")
-        return ModelNameError(f"{lacks}; `zoo list --pretrained` names those; pretrained=False builds it untrained")
+        return ModelNameError(f"{lacks}; `zoo list --pretrained` names those; `pretrained=False` builds it untrained")
 
 
 @functools.cache

@@ -5,6 +5,10 @@ from zoo.catalog.records import StoredWeight as StoredWeight
 from zoo.models.factory import Places as Places
 from zoo.models.factory import describe_model as describe_model
 from zoo.models.factory import open_model as open_model
+from zoo.profiling.arithmetic import FLOAT32 as FLOAT32
+from zoo.profiling.arithmetic import SOURCE as SOURCE
+from zoo.profiling.recorder import OperationCounts as OperationCounts
+from zoo.profiling.report import Profile as Profile
 from zoo.publishing.saving import NOT_STATED as NOT_STATED
 from zoo.publishing.saving import ModelFolder as ModelFolder
 from zoo.publishing.saving import build_folder as build_folder

@@ -85,7 +85,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a contract on first use (PEP 562)."""
-    for module in ("backbone", "classifier", "decoder", "encoder", "neuron", "converter", "dataset", "energy"):
+    for module in ("converter", "dataset", "backbone", "classifier", "decoder", "encoder", "neuron", "energy"):
         if name in __all__ and name in (members := vars(importlib.import_module(f"zoo.contracts.{module}"))):
             return members[name]
     raise AttributeError(f"module 'zoo.contracts' has no attribute {name!r}")

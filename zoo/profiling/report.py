@@ -273,6 +273,7 @@ def profile(
     """Count all that a model costs; with images, also the work that they cause.
 
     Example:
+        >>> import torch
         >>> import zoo
         >>> cost = zoo.profile("has8_resnet_b8_m2_d4_ste_bpd", num_classes=10)
         >>> cost.image_size  # of its weight

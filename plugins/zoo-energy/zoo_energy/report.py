@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader
 
-from zoo.contracts.energy import SynapticLayer
+from zoo.commands.models import FLOAT32, SOURCE
+from zoo.contracts import SynapticLayer
 from zoo.errors import InputError
-from zoo.profiling.arithmetic import FLOAT32, SOURCE
 
 if TYPE_CHECKING:
-    from zoo.profiling.recorder import OperationCounts
-    from zoo.profiling.report import Profile
+    from zoo.commands.models import OperationCounts, Profile
 
 COLUMNS = {
     "layer": "layer",
