@@ -211,25 +211,31 @@ def points(root: Path = ROOT) -> list[Point]:
     return sorted((point for point in made if point.name in SHOWN), key=lambda point: (point.name, point.kind))
 
 
+def _draw_mark(axes: Axes, point: Point, *, with_legend: bool) -> None:
+    words, marker, color = KINDS[point.kind]
+    energies = sorted({point.added, point.multiplied})
+    size = 7 if marker != "|" else 11
+    label = words if with_legend else None
+    heights = [point.top1] * len(energies)
+    axes.plot(energies, heights, linewidth=2.2, color=color, marker=marker, markersize=size, label=label)
+
+
+def _write_name(axes: Axes, point: Point) -> None:
+    text, right, up = SHOWN[point.name]
+    side = "center" if right == 0 else "left" if right > 0 else "right"
+    place: dict[str, Any] = {"textcoords": "offset points", "xytext": (right, up)}
+    corner = (min(point.added, point.multiplied), point.top1)
+    axes.annotate(text, corner, fontsize=9.5, color=KINDS[point.kind][2], ha=side, **place)
+
+
 def _draw(axes: Axes, shown: Sequence[Point]) -> None:
     """Draw every mark with its words; integers are bars from added to multiplied."""
-    named = set()
-    for kind, (words, marker, color) in KINDS.items():
+    named: set[str] = set()
+    for kind in KINDS:
         for number, point in enumerate(point for point in shown if point.kind == kind):
-            label = words if number == 0 else None
-            energies = sorted({point.added, point.multiplied})
-            line: dict[str, Any] = {
-                "color": color,
-                "marker": marker,
-                "markersize": 7 if marker != "|" else 11,
-                "label": label,
-            }
-            axes.plot(energies, [point.top1] * len(energies), linewidth=2.2, **line)
-            text, right, up = SHOWN[point.name]
+            _draw_mark(axes, point, with_legend=number == 0)
             if point.name not in named and (kind != "integers" or "ann" in point.name):
-                place: dict[str, Any] = {"textcoords": "offset points", "xytext": (right, up)}
-                side = "center" if right == 0 else "left" if right > 0 else "right"
-                axes.annotate(text, (energies[0], point.top1), fontsize=9.5, color=color, ha=side, **place)
+                _write_name(axes, point)
                 named.add(point.name)
     axes.set(xscale="log", xlim=(2, 900), ylim=(72, 95.5))
     axes.set_xlabel("energy of an image, 32-bit arithmetic at 45 nm, µJ")
