@@ -83,12 +83,24 @@ __all__ = [
 ]
 
 
+_MODULES = {
+    "backbone": ("Backbone", "BlockPlan", "ClassifierHead", "FirstLayer", "PairBuilder"),
+    "classifier": ("FeatureInfo", "ImageClassifier"),
+    "converter": ("CheckpointFacts", "Converted", "Converter", "HubFile", "Stated"),
+    "dataset": ("Dataset",),
+    "decoder": ("Decoder",),
+    "encoder": ("BINARY_LSB_FIRST", "CONSTANT", "FRAMES", "Encoder"),
+    "energy": ("EnergyModel", "Operations", "Picojoules", "Prices", "SynapticLayer"),
+    "neuron": ("GRADED", "RADIX", "SIGNED", "UNARY", "Neuron", "NeuronFactory"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
 def __getattr__(name: str) -> Any:
     """Import a contract on first use (PEP 562)."""
-    for module in ("converter", "dataset", "backbone", "classifier", "decoder", "encoder", "neuron", "energy"):
-        if name in __all__ and name in (members := vars(importlib.import_module(f"zoo.contracts.{module}"))):
-            return members[name]
-    raise AttributeError(f"module 'zoo.contracts' has no attribute {name!r}")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'zoo.contracts' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"zoo.contracts.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:
