@@ -21,6 +21,8 @@ __all__ = ["hub"]
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("plugins/*.md"), *ROOT.glob("plugins/*/README.md")]
+TUTORIALS = [DOCS / "tutorials" / f"{name}.md" for name in ("photographs", "count-your-own")]
+GUIDES = [*sorted(DOCS.glob("guides/*.md")), *TUTORIALS]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTION = re.compile(r"\./\.github/workflows/\w+\.yml|[\w-]+/[\w/-]+@(v[\d.]+|release/v1|[0-9a-f]{40})")
 FENCE = re.compile(r"^```(\{?[\w-]+\}?)[^\n]*\n(.*?)^```$", re.M | re.S)
@@ -83,9 +85,7 @@ def test_every_page_is_in_the_contents() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "guide", [*sorted(DOCS.glob("guides/*.md")), DOCS / "tutorials" / "photographs.md"], ids=lambda guide: guide.stem
-)
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 @pytest.mark.timeout(900)  # on a machine that does much else
 def test_every_line_of_a_guide_runs(guide: Path, hub: LoopbackHub, tmp_path: Path) -> None:
     """In one process, in an empty folder, in order; `text` is not run, and `py` is run by a test of its own."""
