@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[1]
 ABOUT = "<!-- about:start -->\n", "<!-- about:end -->\n"
 TEMPLATE = """# {package}
 
-{description} A plugin of [has8-zoo](../..): no Hub, no network.
+{description} For [has8-zoo](../../README.md), from a clone:
 
 ```bash
-pip install {packages}
+pip install . {packages}
 zoo info {first}
 ```
 

@@ -293,7 +293,7 @@ README = Path(__file__).parents[1] / "README.md"
 @pytest.mark.slow
 def test_the_page_runs_as_it_is_written(tmp_path: Path) -> None:
     blocks = re.findall(r"<!-- run: (\w+) -->\n```\w+\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 4
     for kind, text in blocks:
         zoo_command = f"{sys.executable} -m zoo"
         command = (
