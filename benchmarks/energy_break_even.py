@@ -48,7 +48,7 @@ def calibrated(name: str, pixels: Tensor, labels: Tensor) -> ImageClassifier:
 
 
 def measure(model: ImageClassifier, images: Tensor) -> dict[str, Any]:
-    """Picojoules of network and control by model of energy, with the shares that grow with spikes and with T."""
+    """Picojoules of network and control by energy model, with the shares that grow with spikes and with T."""
     cost = profile(model, images=images)
     assert cost.activity is not None
     assert cost.control is not None

@@ -66,7 +66,7 @@ def row_of(record: WeightRecord, cost: Profile) -> dict[str, Any]:
 
 
 def kept_rows(out: Path) -> dict[str, Any]:
-    """Read what an earlier run wrote, with each model of energy described as it is today."""
+    """Read what an earlier run wrote, with each energy model described as it is today."""
     file = out / "energy_models.json"
     if not file.is_file():
         raise InputError(f"{file} is missing; run this with --data DIR first")
@@ -120,7 +120,7 @@ def show(row: Mapping[str, Any]) -> None:
         cells = ["" if energy is None else f"{energy / 1e6:,.3f} µJ" for energy in energies]
         rows.append([model["name"], *cells, "" if model["ratio"] is None else in_digits(model["ratio"])])
     title = f"{row['name']} and {row['control']}, {row['images']:,} images"
-    print_table(title, ["model of energy", "network", "control", "ratio"], rows)
+    print_table(title, ["energy model", "network", "control", "ratio"], rows)
 
 
 def measured_rows(data: Path, names: Sequence[str], count: int) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def row_of(record: WeightRecord, distribution: str) -> dict[str, Any]:
     """A record's figures; None for what it does not state.
 
     `energy_ratio` is by 32-bit arithmetic alone, on the images of its activity; the lowest and the highest are by any
-    model of energy that the record states; the even ones, and those beside the twin, by models that skip zeros on both
+    energy model that the record states; the even ones, and those beside the twin, by models that skip zeros on both
     sides. `additions_per_mac` is what a
     multiply-accumulate must cost for spikes to win over the twin, `steps` what happens one after the other.
     """

@@ -57,7 +57,7 @@ class Budget:
 
 
 def costs(reference: str, pixels: Tensor) -> dict[str, Any]:
-    """Spikes and energy of a trained network; `ratios` is network over control, by model of energy."""
+    """Spikes and energy of a trained network; `ratios` is network over control, by energy model."""
     cost = profile(zoo.create_model(reference, pretrained=True), images=pixels)
     assert cost.activity is not None
     ratios = {each.name: each.ratio for each in cost.estimates if each.ratio is not None}

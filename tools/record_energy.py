@@ -31,7 +31,7 @@ COUNT = 50
 
 
 def measure_range(record: WeightRecord, data: ImageSplit, count: int = COUNT) -> EnergyRange | None:
-    """Microjoules by model of energy, of a listed weight, its control and its twin; None for one without a control.
+    """Microjoules by energy model, of a listed weight, its control and its twin; None for one without a control.
 
     Args:
         record: the weight, of an installed catalog.
@@ -89,7 +89,7 @@ def main(
     count: Annotated[int, typer.Option(min=1, help="Images, spread evenly over the split.")] = COUNT,
 ) -> None:
     """Measure and write the energy range of every weight that has a control."""
-    import_plugin("zoo-energy", "zoo_energy", "a range over all models of energy")
+    import_plugin("zoo-energy", "zoo_energy", "a range over all energy models")
     torch.set_num_threads(1)
     records = {record.name: record for record in read_file(catalog).weights}
     unknown = sorted(set(names or ()) - set(records))

@@ -1,4 +1,4 @@
-"""Commands and models of energy that an installed distribution adds."""
+"""Commands and energy models that an installed distribution adds."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def zoo_command(
 
     A name says everything about a model: has8_resnet_b8_m2_d4_ste_bpd.cifar10
     is of the family has8, on the backbone resnet (base width 8, multiplier 2,
-    depth 4), with the encoder ste, the decoder bpd, and the weights cifar10.
+    depth 4), with the encoder ste, the decoder bpd, and the checkpoint cifar10.
     """
     command, processes = context.invoked_subcommand, os.environ.get("WORLD_SIZE", "1")
     if "TORCHELASTIC_RUN_ID" in os.environ and processes != "1" and command not in SHARED:

@@ -44,7 +44,7 @@ def compare_command(
     Behind each network with spikes stands its control, the same blocks without
     them, and if its neurons wait also its twin, which gives the same answers by
     the same tensors, its activations as integers. Without --data, accuracy,
-    energy and spikes are those that a weight's record states. `zoo profile`
+    energy and spikes are those of a checkpoint's record. `zoo profile`
     says what each energy model charges.
     """
     from zoo.data import DataOptions

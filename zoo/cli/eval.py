@@ -1,4 +1,4 @@
-"""`zoo eval`: figures of a weight on labelled images."""
+"""`zoo eval`: figures of a checkpoint on labelled images."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def eval_command(
 ) -> None:
     """Measure a pretrained model on labelled images: top-1, top-5, loss, precision and recall, confusion.
 
-    The images' classes are matched to the weight's labels by name; one that the
-    weight does not know is an error. Figures are percent; "recorded" is what
-    the weight's own record says. --json prints one object with the whole
+    The images' classes are matched to the checkpoint's labels by name; one that
+    it lacks is an error. Figures are percent; "recorded" is what the
+    checkpoint's own record says. --json prints one object with the whole
     confusion matrix: true classes in rows, predicted ones in columns. A folder
     that `zoo train` divided itself is divided again: the training images of the
-    weight are left out.
+    checkpoint are left out.
     """
     keep_freed_memory()
     from zoo.data import DataOptions

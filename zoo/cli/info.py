@@ -1,4 +1,4 @@
-"""`zoo info`: parts, size and weights of a model."""
+"""`zoo info`: parts, size and checkpoints of a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTH = 100
 
 
 def info_command(name: AnyModel, as_json: Json = False) -> None:
-    """Show a model's parts, size and weights, and the code that loads it."""
+    """Show a model's parts, size and checkpoints, and the code that loads it."""
     info = zoo.model_info(model_reference(name))
     if as_json:
         print(json.dumps(info))
@@ -65,13 +65,13 @@ def _sections(info: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         "image size": f"at least {info['min_image_size']} pixels a side",
     }
     weights = {
-        f"weights {weight['tag']}, {group}": rows
+        f"checkpoint {weight['tag']}: {group}": rows
         for weight in info["weights"]
         for group, rows in _of_weight(weight).items()
     }
     tag = info["name"].partition(".")[2]
     none = {tag: "kept by its own publisher"} if tag else {"none": "this name builds an untrained network"}
-    weights = weights or {"weights": none}
+    weights = weights or {"checkpoint": none}
     return {"parts": fields | parts, "options (name=value if set)": options, "size": size, **weights}
 
 
@@ -81,7 +81,7 @@ def _in_words(names: Sequence[str], values: Mapping[str, Any]) -> str:
 
 
 def _of_weight(weight: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Write the record of one weight: group → label → words."""
+    """Write the record of one checkpoint: group → label → words."""
     from zoo.catalog.records import EnergyRange, in_words
 
     figures, image, labels = weight["figures"], weight["preprocessing"], weight["labels"]
@@ -101,7 +101,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         "cost": {
             "parameters": f"{figures['params']:,}",
             "MACs": f"{macs} at {figures['image_size']} pixels, T = {figures['timesteps']}",
-            "energy": f"{bounds.in_words} times its control's, by model of energy" if bounds else "",
+            "energy": f"{bounds.in_words} times its control's, by energy model" if bounds else "",
             "beside twin": f"{beside} times its twin's, zeros skipped on both sides" if beside else "",
         },
         "input and output": {

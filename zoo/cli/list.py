@@ -97,7 +97,7 @@ def _print_lines(names: list[str], families: list[dict[str, Any]], as_json: bool
 
 
 def _print_tables(trained: list[str], names: list[str], families: list[dict[str, Any]]) -> None:
-    """Print pretrained models, then the names that have no weights; each row fits 80 columns."""
+    """Print pretrained models, then the names that have no checkpoint; each row fits 80 columns."""
     from zoo.catalog.files import default_catalog
     from zoo.catalog.queries import figures_of
 
@@ -106,7 +106,7 @@ def _print_tables(trained: list[str], names: list[str], families: list[dict[str,
     untrained = [name for name in names if "." not in name and not catalog.weights.get(name)]
     for title, group in (
         ("pretrained, `zoo info NAME` shows all of one", trained),
-        ("without weights; figures for 10 classes at 32 pixels a side", untrained),
+        ("untrained; figures for 10 classes at 32 pixels a side", untrained),
     ):
         if group:
             say(title)

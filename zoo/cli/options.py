@@ -33,7 +33,7 @@ Model = Annotated[str | None, typer.Option(metavar="NAME", help="The model, if i
 _VALID = f"Any valid model name, listed or not; {_STORED}"
 OptionalModel = Annotated[str | None, typer.Argument(metavar="NAME|DIR", help=_VALID)]
 AnyModel = Annotated[str, typer.Argument(metavar="NAME|DIR", help=_VALID)]
-_SIZE = f"Pixels a side.  (default: the weight's own, or {DEFAULT_IMAGE_SIZE} without one)"
+_SIZE = f"Pixels a side.  (default: the checkpoint's own, or {DEFAULT_IMAGE_SIZE} without one)"
 ImageSize = Annotated[int | None, typer.Option(metavar="PIXELS", min=1, max=MAX_PROFILED_SIZE, help=_SIZE)]
 DATA_HELP = (
     "A folder with a folder of images for every class (or train/ and val/ with such folders); an .npz of images and "

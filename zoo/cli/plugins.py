@@ -60,7 +60,7 @@ def plugins_command(
 
     Alone it imports every component, in another process. States: loaded, broken
     (its import fails, crashes or hangs, or it is not such a component of this
-    API version), conflict (several distributions claim its name). Exit status 1
+    API version), conflict (several packages claim its name). Exit status 1
     if a component cannot be used.
     """
     if context.invoked_subcommand is not None:

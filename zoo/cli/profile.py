@@ -32,7 +32,7 @@ def profile_command(
     image_size: ImageSize = None,
     num_classes: Annotated[
         int | None,
-        typer.Option(metavar="N", min=0, help="Number of classes.  (default: the weight's own, or 1000 without one)"),
+        typer.Option(metavar="N", min=0, help="Number of classes.  (default: those of the checkpoint, else 1000)"),
     ] = None,
     data: Annotated[
         str | None,
@@ -75,7 +75,7 @@ def profile_command(
     them: "all timesteps" is what is really computed; "per timestep" is the
     paper's convention, analog + spiking / T. With --data also spikes,
     synaptic operations and energy, on validation images if there are any.
-    The plugin zoo-energy adds further published models of energy. --module
+    The plugin zoo-energy adds further published energy models. --module
     counts any torch module on the images of --data.
     """
     if (name is None) == (module is None):
@@ -240,7 +240,7 @@ def _energy(profile: Profile, layers: bool) -> Iterator[str | Table]:
     rivals = ("control", "twin") if profile.twin is not None else ("control",)
     header = [cell for rival in rivals for cell in (rival, "ratio")]
     energies = [_energy_row(estimate, len(rivals)) for estimate in profile.estimates]
-    yield _table(("model of energy", "network", *header), energies)
+    yield _table(("energy model", "network", *header), energies)
     yield from (f"{model.name} does not run here: {model.refusal}" for model in profile.estimates if model.refusal)
     yield ""
     yield profile.statement

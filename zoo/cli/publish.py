@@ -1,4 +1,4 @@
-"""`zoo publish`: a weight to the Hugging Face Hub, or into a folder."""
+"""`zoo publish`: a checkpoint to the Hugging Face Hub, or into a folder."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def publish_command(
     dataset_attribution: Annotated[str | None, _option(_STATED, "TEXT", "Whom to credit for that data set.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Publish a weight on the Hugging Face Hub, or write it into a folder.
+    """Publish a checkpoint on the Hugging Face Hub, or write it into a folder.
 
-    Everything is checked on this machine first: the weights load strictly, the
+    Everything is checked on this machine first: the tensors load strictly, the
     figures are those of the model, a licence is named. One commit holds
     model.safetensors, config.json, README.md (the card) and .eval_results. The
     commit and sha256 are printed. The same command again changes nothing.
@@ -100,7 +100,7 @@ def _send(folder: ModelFolder, repo_id: str, hub: Hub, private: bool) -> dict[st
 
 
 def _is_listed(weight: StoredWeight, listing: Path) -> bool:
-    """Return True if a catalog lists the weight; raises `SaveError` if it lists other bytes under its name."""
+    """Return True if a catalog lists the checkpoint; raises `SaveError` if it lists other bytes under its name."""
     from zoo.catalog.files import read_file
 
     for record in read_file(listing).weights:
@@ -112,7 +112,7 @@ def _is_listed(weight: StoredWeight, listing: Path) -> bool:
 
 
 def _open(name: str, stated: dict[str, str]) -> tuple[Any, Any]:
-    """Return the record of a weight, with what is stated of a folder, and the source of its bytes."""
+    """Return the record of a checkpoint, with what is stated of a folder, and the source of its bytes."""
     from zoo.models.factory import open_model
     from zoo.publishing.saving import with_metadata
 

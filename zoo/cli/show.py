@@ -27,7 +27,7 @@ def show_command(
 ) -> None:
     """Draw an image in a network: its spikes (bit planes), the answer, and the spike rate of every layer.
 
-    A model without trained weights is shown as it is initialised, and the
+    A model without a checkpoint is shown as it is initialised, and the
     picture says so. The model, unless one is named:
     has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10
     """

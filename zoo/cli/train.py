@@ -29,19 +29,19 @@ _OF_RECIPE = {"epochs", "batch_size", "learning_rate", "seed", "precision", "com
 _WITHOUT_NAME = {*_OF_RECIPE, "out", "resume", "minutes", "accumulate", "as_json"}
 """Options beside `--resume --out DIR` alone."""
 
-_NAME = "Any valid model name. With a .tag, as a folder or hf-hub:…, training starts from that weight, with a new head."
+_NAME = "Any valid model name. With a .tag, as a folder or hf-hub:…, training starts from there, with a new head."
 _RECIPE = (
     "modern, muon, fast, finetune, quantised, spikes, bundled, paper-small, paper-imagenet, or a YAML file.  (default: "
-    "modern; from a weight finetune)"
+    "modern; from a checkpoint finetune)"
 )
 _CONTROL = (
-    "A weight of the same network without spikes to start from: a has8 network takes its analog branches and head "
+    "A checkpoint of the same network without spikes to start from: a has8 network takes its analog branches and head "
     "from it, a sew or snn network its layers."
 )
 _RESUME = "Continue the run in --out, which knows NAME and all else; with NAME, start it if there is none."
 _MINUTES = "Minutes after which the run is saved and ended, with exit status 75."
 _ACCUMULATE = "Parts of a step in a process, to save memory.  (default: 1)"
-_IMAGE_SIZE = "Pixels a side.  (default: 224 if an image is larger, else the smallest shorter side; a weight's own)"
+_IMAGE_SIZE = "Pixels a side.  (default: 224 if an image is larger, else the smallest shorter side; a checkpoint's own)"
 _TRACKER = "A tracker by accelerate's name: tensorboard, wandb, mlflow, …; repeatable.  (default: tensorboard)"
 
 

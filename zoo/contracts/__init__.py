@@ -1,4 +1,4 @@
-"""Contracts of encoders, decoders, neurons, backbones, families, converters and models of energy.
+"""Contracts of encoders, decoders, neurons, backbones, families, converters and energy models.
 
 Families need no torch, so that names are parsed and listed without it; the others are imported on first use.
 """

@@ -1,4 +1,4 @@
-"""Contract of a model of energy: picojoules from operations that were counted. Imports no torch."""
+"""Contract of an energy model: picojoules from operations that were counted. Imports no torch."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ class Prices:
 
 
 class EnergyModel(ABC):
-    """A published model of energy: one more row in `zoo profile`, under the name of its entry point.
+    """A published energy model: one more row in `zoo profile`, under the name of its entry point.
 
     One object is made for each network. A model of counted operations implements `estimate` alone, usually as
     `Prices(…).estimate(operations)`; one that counts for itself runs the network in `measure`.

@@ -35,8 +35,8 @@ class ComparedModel:
         macs: multiply-accumulates of all T timesteps.
         timesteps: T.
         image_size: pixels a side, of the MACs.
-        energies: model of energy → microjoules an image; empty if no images were counted.
-        does_not_run: model of energy → why it gives no figure.
+        energies: energy model → microjoules an image; empty if no images were counted.
+        does_not_run: energy model → why it gives no figure.
         steps: sequential steps of an image; None if that is not known.
         activity: spike rates and energy by 32-bit arithmetic, of the images or of the record; None without either.
         top1: percent, of the weight's record; None without one.

@@ -1,4 +1,4 @@
-"""The zoo's own models of energy, from counted operations at published prices of 45 nm.
+"""The zoo's own energy models, from counted operations at published prices of 45 nm.
 
 Arithmetic in 32-bit floating point and in 8-bit integers, all of it or without zeros; activations of few levels shifted
 and added, or multiplied by few bits; and traffic to on-chip memory.

@@ -50,7 +50,7 @@ def energy_models(registry: Registry | None = None) -> dict[str, type[EnergyMode
         try:
             models[name] = registry.choose("energy_model", name)
         except ComponentError as error:
-            warnings.warn(f"the model of energy {name} is left out: {error}", ZooWarning, stacklevel=2)
+            warnings.warn(f"the energy model {name} is left out: {error}", ZooWarning, stacklevel=2)
     return models
 
 
@@ -114,7 +114,7 @@ def _ratio(one: Picojoules | None, other: Picojoules | None) -> float | None:
 @final
 @dataclass(frozen=True)
 class Observation:
-    """Operations of a network on images, and the models of energy that have watched it."""
+    """Operations of a network on images, and the energy models that have watched it."""
 
     counts: OperationCounts
     models: Mapping[str, EnergyModel]

@@ -76,7 +76,7 @@ class Profile(Cost):
         twin: the profile of the network without spikes that gives the same logits by the same tensors; None without.
         levels: of the twin's activations.
         activity: spikes and operations; None without images.
-        estimates: energy under every model of energy; none without images.
+        estimates: energy under every energy model; none without images.
     """
 
     name: str
@@ -132,7 +132,7 @@ class Profile(Cost):
     def statement(self) -> str:
         """A sentence on which costs more, this model or its control: energy with images, else MACs; '' without one.
 
-        Energy is a range, from the lowest ratio to the highest that any model of energy gives.
+        Energy is a range, from the lowest ratio to the highest that any energy model gives.
         """
         if self.control is None:
             return ""
@@ -152,7 +152,7 @@ class Profile(Cost):
 
     @property
     def energy_range(self) -> EnergyRange | None:
-        """Microjoules of this model and of its control by model of energy; None without images or a control."""
+        """Microjoules of this model and of its control by energy model; None without images or a control."""
         energies = range_of(self.estimates)
         if energies is None or self.control is None:
             return energies
@@ -494,7 +494,7 @@ def _measure(
     registry: Registry | None,
     most: int,
 ) -> dict[str, Observation]:
-    """Count the same images in each network, with every model of energy; thresholds are folded in copies."""
+    """Count the same images in each network, with every energy model; thresholds are folded in copies."""
     batch = max(1, min(most, BATCH_VALUES // max(layer.outputs for layer in described.layers)))
     folded = {role: _folded(network) for role, network in networks.items()}
     recorders = {role: Recorder(network) for role, network in folded.items()}

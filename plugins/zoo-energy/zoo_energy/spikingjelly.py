@@ -1,4 +1,4 @@
-"""spikingjelly's own models of energy, its own counters and prices, on networks of the zoo.
+"""spikingjelly's own energy models, its own counters and prices, on networks of the zoo.
 
 They watch the operations that run. `zoo.profile` folds thresholds first, so that every spike is 1.
 """

@@ -24,11 +24,11 @@ app = typer.Typer(rich_markup_mode="rich")
 @app.command("check", epilog="Example: zoo plugins check zoo-luu")
 def check_command(
     distribution: Annotated[
-        str | None, typer.Argument(metavar="DIST", help="An installed distribution; without one, every plugin.")
+        str | None, typer.Argument(metavar="PACKAGE", help="An installed package; without one, every plugin.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run the conformance kit on the components of a distribution, without a test file.
+    """Run the conformance kit on the components of a package, without a test file.
 
     Prints every check that fails, with its cause, the most basic first, and every
     one that is skipped; pytest runs in another process. Exit status 1 if a check
@@ -37,7 +37,7 @@ def check_command(
     """
     known = {component.distribution for component in default_registry().components()} - {NOTEBOOK}
     if distribution not in {None, *known}:
-        problem = f"no installed distribution {shorten(str(distribution))} offers components"
+        problem = f"no installed package {shorten(str(distribution))} offers components"
         raise UnknownComponentError(f"{problem}{suggest(str(distribution), known)}")
     chosen = [distribution] if distribution else sorted(known - {OURS})
     if not chosen:

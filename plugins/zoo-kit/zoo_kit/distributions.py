@@ -1,4 +1,4 @@
-"""Suites of catalogs, distributions of weights, converters, commands, and models of energy."""
+"""Suites of catalogs, distributions of weights, converters, commands, and energy models."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class DatasetTests(ComponentTests):
 
 
 class EnergyModelTests(ComponentTests):
-    """A model of energy that a distribution adds."""
+    """An energy model that a distribution adds."""
 
     kind = "energy_model"
 

@@ -65,11 +65,11 @@ def site(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a site of all installed weights: a picture, a table, a page each.
+    """Write a site of all installed checkpoints: a picture, a table, a page each.
 
     Open index.html in a browser, or put the folder on any web server: the
     pages load nothing from elsewhere. results.csv and results.json have every
-    figure. For the spike rates of layers each installed weight classifies one
+    figure. For the spike rates of layers each installed checkpoint classifies one
     photograph. Log in by `hf auth login` before --publish.
 
     With --demo, version and hash of onnxruntime-web are pinned, 33 MB are
@@ -87,7 +87,7 @@ def site(
         raise typer.BadParameter("--private and --dry-run go with --publish")
     made = make_demo(DEFAULT_MODEL, npm_registry or REGISTRY, cache_dir) if demo else None
     count = sum(map(len, default_catalog().weights.values()))
-    with progress("running weights", count, visible=not no_rates) as advance:
+    with progress("running checkpoints", count, visible=not no_rates) as advance:
         built = build_site(rates=not no_rates, demo=made, after_weight=advance)
     for name, reason in built.left_out.items():
         say(f"note: {name} is left out: {reason}", file=sys.stderr)
