@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -179,6 +181,15 @@ def test_every_operation_has_a_price(module: nn.Module) -> None:
     assert found.activity is not None
     assert found.activity.uncounted == {}
     assert found.macs > 0
+
+
+def test_counting_does_not_load_torchs_compiler() -> None:
+    code = (
+        "import sys, torch, zoo; zoo.profile(torch.nn.Linear(4, 2), images=torch.ones(1, 4)); "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 class Broken(nn.Module):

@@ -37,7 +37,10 @@ MOST_TIMESTEPS = 32
 
 PLANES = 8
 
-_only_definitions = ContextVar("only_definitions", default=False)
+Kernels = Callable[[], bool]
+"""Says whether kernels may run now."""
+
+_counting: ContextVar[Kernels | None] = ContextVar("counting", default=None)
 
 _WORTH_THREADS = 1 << 15
 """Values from which several threads are worth their start."""
@@ -78,8 +81,13 @@ def is_plain(x: Tensor) -> bool:
         and not is_tracing()
         and not is_transformed(x)
         and not has_tangent(x)
-        and not _only_definitions.get()
+        and _kernels_may_run()
     )
+
+
+def _kernels_may_run() -> bool:
+    may_run = _counting.get()
+    return may_run is None or may_run()
 
 
 def has_tangent(x: Tensor) -> bool:
@@ -88,20 +96,24 @@ def has_tangent(x: Tensor) -> bool:
 
 
 @contextmanager
-def only_definitions() -> Iterator[None]:
-    """Switch the kernels off within the block, so that torch sees every operation that it is to count."""
-    token = _only_definitions.set(True)
+def only_definitions(unless: Kernels = lambda: False) -> Iterator[None]:
+    """Switch the kernels off within the block, so that torch sees every operation that it is to count.
+
+    Args:
+        unless: says whether what runs now is not counted, so that kernels may run.
+    """
+    token = _counting.set(unless)
     try:
         yield
     finally:
-        _only_definitions.reset(token)
+        _counting.reset(token)
 
 
 def operations_are_counted() -> bool:
     """True while tracing, which counts operations, and within `only_definitions`; False in compiled code."""
     if is_compiling():  # which can't read a ContextVar
         return False
-    return bool(is_tracing() or _only_definitions.get())
+    return is_tracing() or _counting.get() is not None
 
 
 def call(name: str, work: int, *arguments: object) -> bool:

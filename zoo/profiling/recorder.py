@@ -47,6 +47,7 @@ from zoo.profiling.prices import (
 from zoo.profiling.synapses import (
     Product,
     Synapses,
+    blocks,
     convolution,
     is_whole,
     linear_timesteps,
@@ -156,6 +157,31 @@ _BUILT_IN = ("torch", "torchvision")
 
 
 @final
+class _Kind(NamedTuple):
+    """What is looked at whenever a module runs, looked up once."""
+
+    name: str
+    branch: Branch | None
+    whole: bool
+    encodes: bool
+    fires: bool
+    may_fire: bool  # as a look at its values decides
+
+    @classmethod
+    def of(cls, name: str, module: nn.Module, network: nn.Module) -> _Kind:
+        zoos = isinstance(network, ImageClassifier)
+        built_in = type(module).__module__.partition(".")[0] in _BUILT_IN
+        return cls(
+            name,
+            branch=network.branch_of(name) if isinstance(network, ImageClassifier) else None,
+            whole=isinstance(module, WHOLE),
+            encodes=isinstance(module, Encoder),
+            fires=isinstance(module, NEURONS),
+            may_fire=not (zoos or built_in or module is network),
+        )
+
+
+@final
 class Recorder(TorchDispatchMode):
     """Counts the operations of one network; any number of forward passes inside `watching` add up.
 
@@ -164,15 +190,15 @@ class Recorder(TorchDispatchMode):
         timesteps: T, as often as most layers were called for an image; 1 before the first batch.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Do without torch's compiler, which takes a second to import; compiled modules run eagerly while counted."""
+        return False
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self._model = model
-        self._names = {module: name for name, module in model.named_modules()}
-        self._whole = {module for module in self._names if isinstance(module, WHOLE)}
-        self._branches: dict[nn.Module, Branch | None] = {
-            module: model.branch_of(name) if isinstance(model, ImageClassifier) else None
-            for module, name in self._names.items()
-        }
+        self._kinds = {module: _Kind.of(name, module, model) for name, module in model.named_modules()}
         self._weights = {_memory(p) for p in model.parameters() if not p.is_meta}
         self._calls: list[_Call] = []  # the innermost last
         self._inside = 0  # modules charged as a whole that run now
@@ -196,10 +222,11 @@ class Recorder(TorchDispatchMode):
         self._calls.clear()  # an exception leaves them as they were
         self._inside, self._images, self._linear = 0, images, None
         with ExitStack() as stack:
-            for module in self._names:
+            for module in self._kinds:
                 stack.callback(module.register_forward_pre_hook(self._enter, with_kwargs=True).remove)
                 stack.callback(module.register_forward_hook(self._leave, with_kwargs=True).remove)
-            stack.enter_context(only_definitions())  # a compiled kernel is no operator of torch: it would not be seen
+            # A compiled kernel is no operator of torch, so that it would not be seen.
+            stack.enter_context(only_definitions(unless=lambda: self._inside > 0))
             stack.enter_context(_nothing_fused(self._model))
             stack.enter_context(_evaluating(self._model))
             stack.enter_context(self)
@@ -213,7 +240,7 @@ class Recorder(TorchDispatchMode):
     def place(self) -> tuple[str, str]:
         """Name and kind of the innermost module that runs; of the one that raised, after an exception."""
         module = self._calls[-1].module if self._calls else self._model
-        return self._names[module] or "the network", type(module).__name__
+        return self._kinds[module].name or "the network", type(module).__name__
 
     def counts(self, images: int) -> OperationCounts:
         """Return what was seen of so many images, in the order of the first calls."""
@@ -232,50 +259,44 @@ class Recorder(TorchDispatchMode):
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         x = first_tensor((*args, *kwargs.values()))
         self._calls.append(_Call(module, () if x is None else x.shape))
-        self._inside += module in self._whole
+        self._inside += self._kinds[module].whole
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        call = self._calls.pop()
-        self._inside -= module in self._whole
+        call, kind = self._calls.pop(), self._kinds[module]
+        self._inside -= kind.whole
         x, y = first_tensor((*args, *kwargs.values())), first_tensor((output,))
         if x is not None and y is not None:
-            self.outputs[self._names[module]] += y.numel()
+            self.outputs[kind.name] += y.numel()
             if not self._inside:  # else inside another one, which is charged as a whole
                 self._inside = 1  # looking at values is no work of the network's
-                self._charge(call, x, y)
+                self._charge(call, kind, x, y)
                 self._inside = 0
         if self._calls:
             self._calls[-1].fired |= call.fired
 
-    def _charge(self, call: _Call, x: Tensor, y: Tensor) -> None:
+    def _charge(self, call: _Call, kind: _Kind, x: Tensor, y: Tensor) -> None:
         """Count the spikes of a layer of neurons, and the prices of a module that is charged as a whole."""
-        module = call.module
-        if self._has_neurons(call, x, y):
+        if self._has_fired(call, kind, x, y):
             call.fired = True
-            self._add_rate(module, y)
-        if module in self._whole:
-            part, prices = prices_of(module)
+            self._add_rate(call.module, kind, y)
+        if kind.whole:
+            part, prices = prices_of(call.module)
             for price in prices:
-                self._add(part, price, x.numel(), y.numel(), module)
+                self._add(part, price, x.numel(), y.numel(), call.module)
 
-    def _has_neurons(self, call: _Call, x: Tensor, y: Tensor) -> bool:
-        """Return whether a module turns values into spikes: a known kind, or one that does without a product."""
-        if isinstance(call.module, Encoder):
+    def _has_fired(self, call: _Call, kind: _Kind, x: Tensor, y: Tensor) -> bool:
+        """Return whether a module turned values into spikes: a known kind, or one that does without a product."""
+        if kind.encodes:
             return are_spikes(y)
-        if isinstance(call.module, NEURONS):
-            return True
-        package = type(call.module).__module__.partition(".")[0]
-        zoos = isinstance(self._model, ImageClassifier)
-        if zoos or package in _BUILT_IN or call.fired or call.multiplied or call.module is self._model:
-            return False
+        if kind.fires or not kind.may_fire or call.fired or call.multiplied:
+            return kind.fires
         return x.is_floating_point() and are_spikes(y) and not is_whole(x)
 
-    def _add_rate(self, module: nn.Module, y: Tensor) -> None:
-        name = self._names[module]
-        old = self._rates.get(name)
+    def _add_rate(self, module: nn.Module, kind: _Kind, y: Tensor) -> None:
+        old = self._rates.get(kind.name)
         spikes, values = (old.spikes, old.values) if old else (0, 0)
-        counted = spikes + int(y.count_nonzero()), values + y.numel()
-        self._rates[name] = SpikeRate(name, type(module).__name__, isinstance(module, Encoder), *counted)
+        spikes += sum(int(block.bool().count_nonzero()) for block in blocks(y))
+        self._rates[kind.name] = SpikeRate(kind.name, type(module).__name__, kind.encodes, spikes, values + y.numel())
 
     # Operators outside them -------------------------------------------------------------------------------------------
 
@@ -305,7 +326,7 @@ class Recorder(TorchDispatchMode):
         if name in NORM_OPERATORS:
             price = FOLDED_NORM if self._folds(x) else NORM
         if price is None or x is None or y is None:
-            self._uncounted[Uncounted(self._names[module], type(module).__name__, str(operator))] += 1
+            self._uncounted[Uncounted(self._kinds[module].name, type(module).__name__, str(operator))] += 1
             return
         if name in POOLING and self._folds(x):
             self._linear = y
@@ -347,16 +368,17 @@ class Recorder(TorchDispatchMode):
         sizes = "" if product.other is None else f"{'×'.join(map(str, product.x.shape[-2:]))}×{product.other.shape[-1]}"
         alone = isinstance(module, LAYERS)
         suffix = "" if alone else f".{name} {sizes or product.dense // max(1, product.x.numel())}".rstrip()
-        key = self._names[module], suffix
+        kind = self._kinds[module]
+        key = kind.name, suffix
         try:
-            self._synapses.setdefault(key, Synapses(self._branches[module])).add(product)
+            self._synapses.setdefault(key, Synapses(kind.branch)).add(product)
         except CountingError as error:
             raise CountingError(f"{' ('.join(self.place)}) {error}") from None
 
     def _add(self, part: Part, price: Price, read: int, written: int, module: nn.Module) -> None:
         self._work[part][price] += price.read * read + price.written * written
         # T timesteps hold T times the values.
-        inside = isinstance(module, NEURONS) or self._branches[module] != "analog"
+        inside = self._kinds[module].fires or self._kinds[module].branch != "analog"
         if isinstance(module, Decoder) or (inside and not isinstance(module, Encoder)):
             self._repeated += price.read * read
         if isinstance(module, Encoder) or (inside and not isinstance(module, Decoder)):

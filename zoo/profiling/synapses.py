@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import repeat
 from typing import Any, NamedTuple, final
 
 import torch
@@ -17,8 +19,13 @@ from zoo.errors import CountingError
 MOST_LEVELS = 255
 _SET_BITS = torch.tensor([value.bit_count() for value in range(MOST_LEVELS + 1)])
 
-Pairs = Callable[[Tensor], int]
-"""Sums counts of a shape that a layer takes over all pairs of an input and a weight."""
+_BLOCK = 2**18
+"""Values looked at at once, which stay in cache."""
+
+
+def blocks(x: Tensor) -> Sequence[Tensor]:
+    """Split x along its first dimension."""
+    return x.split(max(1, _BLOCK * len(x) // x.numel())) if x.numel() else ()
 
 
 @final
@@ -33,18 +40,21 @@ class Values:
     whole: bool = True
     total: int = 0
 
-    def add(self, x: Tensor, nonzero: int) -> None:
-        """Take in the values of one call; raises `CountingError` if one is not finite."""
-        if not x.numel():
-            return
+    def add(self, x: Tensor) -> Tensor:
+        """Take in values and return which are not 0, as 1 or True; raises `CountingError` if one is not finite."""
         lowest, highest = (float(end) for end in x.aminmax())
         if not (math.isfinite(lowest) and math.isfinite(highest)):
             raise CountingError("takes in values that are not finite")
         self.inputs += x.numel()
-        self.nonzero += nonzero
         self.lowest, self.highest = min(self.lowest, lowest), max(self.highest, highest)
         self.whole = self.whole and self.largest <= MOST_LEVELS and is_whole(x)
-        self.total += int(x.abs().sum(dtype=torch.float64)) if self.whole else 0
+        spikes = self.whole and lowest >= -1 and highest <= 1
+        nonzero = x if spikes and lowest >= 0 else x.abs() if spikes else x.bool()
+        found = int(sum_over(nonzero))
+        self.nonzero += found
+        if self.whole:
+            self.total += found if spikes else int(x.abs().sum(dtype=torch.float64))
+        return nonzero
 
     @property
     def largest(self) -> float:
@@ -67,7 +77,34 @@ class Values:
 
 def is_whole(x: Tensor) -> bool:
     """Return whether every value is a whole number."""
-    return not x.is_floating_point() or bool((x == x.round()).all())
+    return not x.is_floating_point() or torch.equal(x, x.round())
+
+
+def sum_over(counts: Tensor, space: int = 0) -> Tensor:
+    """Sum a block of small whole numbers over all but the last `space` dimensions, exactly."""
+    floats = torch.float32 if counts.numel() <= 2**24 else torch.float64
+    dtype = floats if counts.is_floating_point() else torch.int32
+    return counts.sum(tuple(range(counts.dim() - space)), dtype=dtype).to("cpu", torch.float64)
+
+
+@final
+class Fan(NamedTuple):
+    """The weights that every input of a layer meets.
+
+    Attributes:
+        outputs: of a group, or of a linear layer.
+        reach: in every dimension of space, the places of the kernel that an input meets: 3, or 2 at a border.
+    """
+
+    outputs: int
+    reach: tuple[Tensor, ...] = ()
+
+    def pairs(self, counts: Tensor) -> int:
+        """Sum counts of inputs, each with all the weights that it meets; space comes last."""
+        summed = sum_over(counts, len(self.reach))
+        for reach in reversed(self.reach):
+            summed = summed @ reach
+        return int(summed) * self.outputs
 
 
 class Product(NamedTuple):
@@ -77,7 +114,7 @@ class Product(NamedTuple):
         x: the input, or the first activation.
         dense: multiply-accumulates, those with zeros and padding too.
         outputs: values returned.
-        pairs: of an input and a weight; None for two activations.
+        fan: the weights that an input meets; None for two activations.
         other: the second activation.
         timesteps: of every image in this call; None if the shape does not tell.
     """
@@ -85,7 +122,7 @@ class Product(NamedTuple):
     x: Tensor
     dense: int
     outputs: int
-    pairs: Pairs | None
+    fan: Fan | None
     other: Tensor | None = None
     timesteps: int | None = None
 
@@ -105,54 +142,53 @@ class Synapses:
     timesteps: int | None = 0
     codes: Codes | None = field(default_factory=Codes)
     _sum: Tensor | None = None  # over the timesteps of this batch so far
-    _pairs: Pairs | None = None  # of the last call
+    _fan: Fan | None = None  # of the last call
 
     def add(self, product: Product) -> None:
         """Count one call, of any batch and number of timesteps."""
-        x = product.x
         self.dense += product.dense
         self.outputs += product.outputs
-        nonzero = x != 0
-        self.values.add(x, int(nonzero.sum()))
-        if product.pairs is None:
-            self._add_two(nonzero, product)
+        if product.fan is None:
+            self._add_two(product)
             return
-        used = product.pairs(nonzero)
-        self.used += used
-        if self.values.whole:
-            self.bits += used if self.values.are_spikes else product.pairs(set_bits(x))
-        self._sum_over_time(x, product)
+        for block in blocks(product.x):
+            nonzero = self.values.add(block)
+            used = product.fan.pairs(nonzero)
+            self.used += used
+            if self.values.whole:
+                self.bits += used if nonzero.is_floating_point() else product.fan.pairs(set_bits(block))
+        self._sum_over_time(product.x, product.timesteps, product.fan)
 
-    def _add_two(self, nonzero: Tensor, product: Product) -> None:
+    def _add_two(self, product: Product) -> None:
         """Count the pairs of two activations that are both not 0: (…, M, K) times (…, K, N)."""
         assert product.other is not None
-        other = product.other != 0
-        self.others = self.others or Values()
-        self.others.add(product.other, int(other.sum()))
-        self.used += int((nonzero.sum(-2) * other.sum(-1)).sum())
         self.timesteps = self.codes = None
+        self.others = self.others or Values()
+        if product.dense:
+            nonzero, other = self.values.add(product.x), self.others.add(product.other)
+            self.used += int((nonzero.sum(-2, dtype=torch.float64) * other.sum(-1, dtype=torch.float64)).sum())
 
-    def _sum_over_time(self, x: Tensor, product: Product) -> None:
+    def _sum_over_time(self, x: Tensor, timesteps: int | None, fan: Fan) -> None:
         """Add up the spikes of every input over time, for as long as there are only spikes."""
-        if product.timesteps is None or self.timesteps is None:
+        if timesteps is None or self.timesteps is None:
             self.timesteps = self.codes = self._sum = None
             return
-        self.timesteps += product.timesteps
+        self.timesteps += timesteps
         if self.codes is None or not self.values.are_spikes:
             self.codes = self._sum = None
             return
-        summed = x.unflatten(0, (product.timesteps, -1)).sum(0, dtype=torch.int16)
+        summed = x.unflatten(0, (timesteps, -1)).sum(0, dtype=torch.int16)
         self._sum = summed if self._sum is None else self._sum + summed
-        self._pairs = product.pairs
+        self._fan = fan
 
     def end_batch(self) -> int | None:
         """Count the spikes of this batch in other codes; returns its timesteps, None if the shapes do not tell."""
         timesteps, self.timesteps = self.timesteps, None if self.timesteps is None else 0
-        if self._sum is not None and self.codes is not None and self._pairs is not None:
+        if self._sum is not None and self.codes is not None and self._fan is not None:
             counts, self._sum = self._sum.abs(), None
             most = max(self.codes.most, int(counts.max())) if counts.numel() else self.codes.most
-            digits = self.codes.digits + self._pairs(_SET_BITS.to(counts.device)[counts.clamp(max=MOST_LEVELS).long()])
-            events = self.codes.events + self._pairs(counts != 0)
+            digits = self.codes.digits + self._fan.pairs(set_bits(counts.clamp(max=MOST_LEVELS)))
+            events = self.codes.events + self._fan.pairs(counts != 0)
             self.codes = Codes(max(self.codes.timesteps, timesteps or 0), most, self.used, digits, events)
         return timesteps
 
@@ -196,19 +232,16 @@ def set_bits(x: Tensor) -> Tensor:
 # Operators ------------------------------------------------------------------------------------------------------------
 
 
-def convolution_pairs(weight: Tensor, settings: Sequence[Any]) -> Pairs:
-    """Return the sum over pairs of a convolution; stride, padding, dilation, groups and transposition are exact."""
-    *geometry, groups = settings
-    transposed = geometry[3]
-    fan_out = weight.shape[1] if transposed else weight.shape[0] // groups
-    shape = (weight.shape[0], 1, *weight.shape[2:]) if transposed else (groups, *weight.shape[1:])
-    ones = torch.ones(shape, dtype=torch.float64)  # of one output in every group
-
-    def pairs(counts: Tensor) -> int:
-        summed = counts.sum(0, keepdim=True, dtype=torch.float64).cpu()
-        return int(torch.ops.aten.convolution(summed, ones, None, *geometry, groups).sum()) * fan_out
-
-    return pairs
+@lru_cache(4096)
+def _reach(
+    inputs: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool
+) -> Tensor:
+    """Count in one dimension the places of a kernel that every input meets."""
+    ends = outputs if not transposed else inputs
+    place = torch.arange(ends)[:, None] * stride - padding + torch.arange(kernel) * dilation
+    if transposed:
+        return ((place >= 0) & (place < outputs)).sum(1).double()
+    return torch.bincount(place[(place >= 0) & (place < inputs)], minlength=inputs).double()
 
 
 def convolution(args: Sequence[Any], images: int, output: Tensor) -> Product:
@@ -217,12 +250,16 @@ def convolution(args: Sequence[Any], images: int, output: Tensor) -> Product:
     fan_in = weight[0].numel()
     dense = (x if settings[3] else output).numel() * fan_in  # a transposed one spreads every input
     timesteps = len(x) // images if len(x) % images == 0 else None
-    return Product(x, dense, output.numel(), convolution_pairs(weight, settings), timesteps=timesteps)
+    space = x.dim() - 2
+    geometry = [list(sizes) * (space // len(sizes)) for sizes in settings[:3]]  # (k,) stands for all dimensions
+    reach = map(_reach, x.shape[2:], output.shape[2:], weight.shape[2:], *geometry, repeat(settings[3]))
+    fan_out = weight.shape[1] if settings[3] else weight.shape[0] // settings[-1]
+    return Product(x, dense, output.numel(), Fan(fan_out, tuple(reach)), timesteps=timesteps)
 
 
 def product_with_weights(x: Tensor, fan_out: int, timesteps: int | None, output: Tensor) -> Product:
     """Read a product of inputs with a layer's weights, `fan_out` of them for each."""
-    return Product(x, x.numel() * fan_out, output.numel(), lambda counts: int(counts.sum()) * fan_out, None, timesteps)
+    return Product(x, x.numel() * fan_out, output.numel(), Fan(fan_out), None, timesteps)
 
 
 def product_of_two(x: Tensor, other: Tensor, output: Tensor) -> Product:
