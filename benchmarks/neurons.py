@@ -76,7 +76,7 @@ class Experiment:
 
 def _plan() -> Iterator[Experiment]:
     yield Experiment("no spikes", f"ann_{SIZE}", repeated=True)
-    for family, words in (("has8", "hybrid"), ("snn", "spikes alone")):
+    for family, words in (("has8", "hybrid"), ("snn", "spiking-only")):
         for neuron in ("if", "lif", "plif"):
             suffix = "" if neuron == "if" else f"_{neuron}"
             yield Experiment(f"{words}, {neuron.upper()}", f"{family}_{SIZE}_ste_bpd{suffix}", repeated=True)

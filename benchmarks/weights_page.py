@@ -51,7 +51,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "has8": ("hybrid", "o", COLOURS["has8"]),
     "dual": ("its dual, taken as twice the control", "o", COLOURS["snn"]),
     "sew": ("spiking-only", "^", COLOURS["sew"]),
-    "published": ("published, no spikes, zeros not skipped", "D", "#808080"),
+    "published": ("published, on PNG, zeros not skipped", "D", "#808080"),
 }
 """Words, mark and colour of each kind."""
 SHOWN = {
@@ -225,7 +225,7 @@ def _write_name(axes: Axes, point: Point) -> None:
     side = "center" if right == 0 else "left" if right > 0 else "right"
     place: dict[str, Any] = {"textcoords": "offset points", "xytext": (right, up)}
     corner = (min(point.added, point.multiplied), point.top1)
-    axes.annotate(text, corner, fontsize=9.5, color=KINDS[point.kind][2], ha=side, **place)
+    axes.annotate(text, corner, fontsize=10, color=KINDS[point.kind][2], ha=side, **place)
 
 
 def _draw(axes: Axes, shown: Sequence[Point]) -> None:
@@ -243,7 +243,7 @@ def _draw(axes: Axes, shown: Sequence[Point]) -> None:
     axes.set_xticks([2, 5, 10, 20, 50, 100, 200, 500], ["2", "5", "10", "20", "50", "100", "200", "500"])
     axes.minorticks_off()
     axes.grid(True, color="#b0b0b0", linewidth=0.5, alpha=0.5)
-    axes.legend(loc="lower right", fontsize=9.5, frameon=False)
+    axes.legend(loc="lower right", fontsize=10, frameon=False)
 
 
 def picture(shown: Sequence[Point]) -> bytes:

@@ -34,6 +34,7 @@ default_role = "code"  # docstrings write names of code between single backticks
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["wrap.css"]
+html_show_copyright = False
 html_title = f"has8-zoo {release}"
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]

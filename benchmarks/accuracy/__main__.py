@@ -121,10 +121,10 @@ def report(content: Mapping[str, Any], out: Path) -> None:
     path = write_result(out, result_name(table, budget["paper_dataset"], budget["data"]), dict(content))
     page = markdown(content, describe_machine()["cpu"], describe_command())
     write_beside(path.with_suffix(".md"), page.encode())
-    write_beside(path.with_suffix(".png"), picture(content))
+    write_beside(path.with_suffix(".svg"), picture(content))
     if table == 2:
         write_beside(out / f"{TABLE2}.md", joined_page(out).encode())
-    typer.echo(f"wrote {path}, and beside it .md and .png")
+    typer.echo(f"wrote {path}, and beside it .md and .svg")
 
 
 @app.command()

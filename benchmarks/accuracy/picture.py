@@ -1,18 +1,17 @@
 """The picture of the accuracy benchmark: a line for each network, its top-1 here beside the paper's.
 
-python -m benchmarks.accuracy.picture   # draws benchmarks/results/accuracy.png again from accuracy.json
+python -m benchmarks.accuracy.picture   # draws benchmarks/results/accuracy.svg again from accuracy.json
 """
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.accuracy.configurations import BASELINES, FURTHER
 from benchmarks.accuracy.table import PAPER_BUDGET, tell_epochs
-from benchmarks.common.reporting import RESULTS, write_beside
+from benchmarks.common.reporting import RESULTS, svg_of, write_beside
 from zoo.inference.show import COLOURS
 
 if TYPE_CHECKING:
@@ -33,15 +32,15 @@ def in_words(name: str) -> str:
         >>> in_words("has8_vgg_b16_m2_d4_tanhraw_bpd")
         'tanh gradient, unscaled; spikes weighted as bits'
         >>> in_words("sew_resnet18_ttfs")
-        'spikes alone: time to first spike'
+        'spiking-only: time to first spike'
     """
     family, *parts = name.split("_")
     if family == "sew":
-        return f"spikes alone: {SEW_ENCODERS[parts[1]]}"
+        return f"spiking-only: {SEW_ENCODERS[parts[1]]}"
     if family == "ann":
         return "no spikes"
     if family == "snn":
-        return "spikes alone"
+        return "spiking-only"
     encoder, decoder = parts[4:6]
     if encoder.endswith("ref"):
         return "the authors' own code"
@@ -106,7 +105,7 @@ def draw_panel(axes: Axes, lines: Mapping[str, Sequence[Mapping[str, Any]]], tit
     axes.set_yticks(range(len(lines)), list(lines))
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
-    axes.grid(True, color="0.9", linewidth=0.8)
+    axes.grid(True, color="#b0b0b0", linewidth=0.5, alpha=0.5)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     for side in ("top", "right"):
@@ -135,7 +134,7 @@ def draw_legend(axes: Axes, budget: Mapping[str, Any]) -> None:
 
 
 def picture(content: Mapping[str, Any]) -> bytes:
-    """A PNG with a panel for each group of networks, all on one axis of accuracy.
+    """An SVG with a panel for each group of networks, all on one axis of accuracy.
 
     Args:
         content: of the JSON file.
@@ -166,17 +165,16 @@ def picture(content: Mapping[str, Any]) -> bytes:
         fontsize=11,
     )
     draw_legend(panels[0, 0], content["budget"])
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
+    drawn = svg_of(figure)
     pyplot.close(figure)
-    return buffer.getvalue()
+    return drawn
 
 
 def main() -> None:
     """Draw what the results hold, without training anything."""
     file = RESULTS / "accuracy.json"
     content = json.loads(file.read_text(encoding="utf-8"))
-    write_beside(file.with_suffix(".png"), picture(content))
+    write_beside(file.with_suffix(".svg"), picture(content))
 
 
 if __name__ == "__main__":

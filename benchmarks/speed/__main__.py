@@ -10,7 +10,7 @@
 - compiled: ours by torch.compile, with `--compiled` (minutes a network);
 - with `--peers`, other libraries and our resets (benchmarks/speed/peers.py).
 
-A model of spikes alone, such as `sew_resnet_b32_m2_d4_direct`, has a floor and no plain one.
+A spiking-only model, such as `sew_resnet_b32_m2_d4_direct`, has a floor and no plain one.
 
 Subjects of one model, size, task, type and number of threads take turns, step by step, in a process of their own.
 Seconds are the median of the rounds, a ratio is the median of the rounds' own: what slows the machine for a while slows
@@ -40,7 +40,7 @@ MODELS = ("resnet_b32_m2_d4", "vgg_b16_m2_d4", "sew_resnet_b32_m2_d4_direct", "s
 QUICK_MODELS, QUICK_BATCH = ("resnet_b2_m1_d1",), 2
 BATCHES = {32: 64, 224: 4}
 LIMITS = {"fused_over_floor": 1.15, "training": 1.15, "inference": 1.25, "spikes": 1.25}
-"""Of fused ÷ its floor, and of ours ÷ floor by task; of a network of spikes alone in both tasks."""
+"""Of fused ÷ its floor, and of ours ÷ floor by task; of a spiking-only network in both tasks."""
 
 
 class Task(StrEnum):

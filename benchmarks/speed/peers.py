@@ -2,7 +2,7 @@
 
 A neuron's step is the spikes of (T, N, C, H, W) currents and the gradient of their sum: LIF, τ = 2, hard reset, arctan
 surrogate, in spikingjelly (multi-step), in snntorch (a loop over T, as its users write it) and in ours.
-Our three resets are timed in a training step of one network of spikes alone.
+Our three resets are timed in a training step of one spiking-only network.
 """
 
 from __future__ import annotations

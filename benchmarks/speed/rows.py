@@ -35,7 +35,7 @@ Measured = TypeVar("Measured")
 
 
 def encoders_of(model: str) -> tuple[str, ...]:
-    """Encoders that a model is measured with; one of spikes alone has its own."""
+    """Encoders that a model is measured with; a spiking-only one has its own."""
     return DIRECT if model.startswith("sew_") else ENCODERS
 
 
@@ -143,7 +143,7 @@ def apart(measuring: Callable[..., Measured], *arguments: Any) -> Measured:
 
 
 def measure_row(about: Mapping[str, Any], threads: Sequence[int], repeats: int, compiled: bool, memory: bool) -> Any:
-    """Measure one row; peak memory beside plain's, which a network of spikes alone has not."""
+    """Measure one row; peak memory beside plain's, which a spiking-only network has not."""
     row = measure(about, threads, repeats, compiled)
     if memory and not about["model"].startswith("sew_"):
         own, plain = (peak_memory(Work(each, encoder=PLAIN, **about), 1) for each in ("ours", "plain"))

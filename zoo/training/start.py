@@ -93,7 +93,7 @@ def _load_from_control(model: ImageClassifier, control: OpenedModel, classes: Se
     if not begun.name:
         raise InputError(f"{control.spec} has no weight to start from; name one with its tag, or as local-dir:DIR")
     own, theirs = model.state_dict(), begun.model.state_dict()
-    # A network of spikes alone has spiking layers instead of the analog ones.
+    # A spiking-only network has spiking layers instead of the analog ones.
     mapped = match_branches(theirs, model)
     misfits = sorted(key for key, value in mapped.items() if key not in own or own[key].shape != value.shape)
     if misfits:
