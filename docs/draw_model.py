@@ -3,7 +3,8 @@
     python docs/draw_model.py --name has8_resnet_b32_m2_d4_fourier_bpd --out docs/pictures
 
 block.svg is one block of a hybrid, rivals.svg its control and dual and the twin of a spiking-only network, neuron.svg
-one neuron over time, planes.svg a photograph and its bit planes. Layers, T, spikes and answers come from the network's
+one neuron over time, sparkle.svg the neuron of a tutorial beside it, counted.svg what another tutorial counts,
+planes.svg a photograph and its bit planes. Layers, T, spikes and answers come from the network's
 modules and a forward pass; nothing is typed in. The same model gives the same bytes, dark on a page in dark mode.
 """
 
@@ -18,7 +19,9 @@ from typing import cast
 
 import torch
 from PIL import Image
+from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
+from zoo_kit.scaffold import draft
 
 import zoo
 from zoo.blocks import IFNeuron
@@ -223,6 +226,55 @@ def draw_neuron(currents: Sequence[float] = (0.4, 0.5, 0.3, 0.1, 0.6, 0.2, 0.4, 
     return drawing
 
 
+def draw_sparkle(current: float = 0.55, timesteps: int = 24) -> Drawing:
+    """Draw the spikes of `if` and of the neuron that `zoo plugins new zoo-sparkle` writes, for one current."""
+    plugin = draft("zoo-sparkle")
+    written: dict[str, type[Neuron]] = {}
+    exec(plugin.files()["zoo_sparkle/__init__.py"], written)
+    drawing = Drawing(760, 150, "An integrate-and-fire neuron and one that tires")
+    left, step = 110, 26
+    for y, name, neuron_type in ((54, "if", IFNeuron), (112, "sparkle", written[plugin.class_name])):
+        spikes = neuron_type()(torch.full((timesteps,), current)).tolist()
+        drawing.text(left - 14, y + 5, name, "end", BOLD)
+        drawing.line((left, y + 18), (left + step * timesteps, y + 18))
+        for t, spike in enumerate(spikes):
+            x = left + step * (t + 0.5)
+            if spike:
+                drawing.line((x, y - 18), (x, y + 18), more=f'style="stroke: {SPIKING}; stroke-width: 4"')
+    drawing.text(left + step * timesteps / 2, 146, f"{timesteps} timesteps", more='class="faint"')
+    drawing.text(left, 20, f"an input of {current:g} at every timestep", "start", 'class="faint"')
+    return drawing
+
+
+def draw_counted(timesteps: int = 4) -> Drawing:
+    """Draw the first network of the tutorial on counting, and what each layer is charged for a photograph."""
+    torch.manual_seed(0)
+    net = nn.Sequential(layer.Conv2d(3, 16, 3), neuron.IFNode(), layer.Flatten(), layer.Linear(14400, 10))
+    functional.set_step_mode(net, "m")
+    pixels = zoo.transform(DEFAULT_MODEL)(Image.open(sample_photographs()[0]))[None]
+    counted = zoo.profile(
+        net, images=pixels, reset=functional.reset_net, inputs=lambda x: x.repeat(timesteps, 1, 1, 1, 1)
+    )
+    assert counted.activity is not None
+    convolution, linear = counted.activity.synapses
+    drawing, x, columns = Drawing(760, 250, "What each layer is charged"), 110, (250, 440, 640)
+    for column, head in zip(columns, ("what came in", "charged", "energy"), strict=True):
+        drawing.text(column, 22, head, "start", BOLD)
+    rows = (("3×3 convolution", convolution, "MAC", 4.6, ANALOG), ("linear layer", linear, "AC", 0.9, SPIKING))
+    for y, (words, charged, operation, picojoules, color) in zip((50, 170), rows, strict=True):
+        assert charged.operation == operation
+        what = "real numbers" if operation == "MAC" else "spikes"
+        amount = f"{charged.counted / 1e3:,.2g} thousand {operation}s" if charged.counted < 1e5 else ""
+        amount = amount or f"{charged.counted / 1e6:.2g} million {operation}s"
+        drawing.box(x, y, words, color, 190)
+        for column, text in zip(columns, (what, amount, f"{charged.counted * picojoules / 1e6:.2g} µJ"), strict=True):
+            drawing.text(column, y + 23, text, "start")
+    drawing.box(x, 110, "IF neurons", SPIKING, 190)
+    for begin, end in ((30, 50), (86, 110), (146, 170), (206, 230)):
+        drawing.arrow((x, begin), (x, end))
+    return drawing
+
+
 def draw_planes() -> Drawing:
     """Draw the bundled photograph as the default network sees it, its answer, and its bit planes.
 
@@ -259,6 +311,8 @@ def main() -> None:
     draw_block(given.name, given.image_size).save(given.out / "block.svg")
     draw_rivals().save(given.out / "rivals.svg")
     draw_neuron().save(given.out / "neuron.svg")
+    draw_sparkle().save(given.out / "sparkle.svg")
+    draw_counted().save(given.out / "counted.svg")
     draw_planes().save(given.out / "planes.svg")
 
 

@@ -84,6 +84,17 @@ def test_every_page_is_in_the_contents() -> None:
     assert listed == pages - {"index"} | {"reference/commands"}
 
 
+def test_a_page_of_many_words_of_the_glossary_links_to_it() -> None:
+    entries = re.findall(r"^\| ([^|]+) \|", read(DOCS / "reference" / "glossary.md"), re.M)[2:]
+    words = [re.escape(word) for entry in entries for word in entry.split(", ")]
+    used = {
+        page: {word for word in words if re.search(rf"\b{word}s?\b", read(page))}
+        for page in [*PAGES, *DOCS.rglob("*.ipynb")]
+        if page.is_relative_to(DOCS) and page.stem not in ("glossary", "commands")
+    }
+    assert [page.name for page, found in used.items() if len(found) >= 5 and "glossary" not in read(page)] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 @pytest.mark.timeout(900)  # on a machine that does much else
@@ -126,7 +137,7 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
 def test_the_pictures_of_the_model_are_drawn_from_it(tmp_path: Path) -> None:
     command = [sys.executable, str(DOCS / "draw_model.py"), "--out", str(tmp_path)]
     subprocess.run(command, capture_output=True, text=True, check=True)
-    for name in ("block.svg", "rivals.svg", "neuron.svg", "planes.svg"):
+    for name in ("block.svg", "rivals.svg", "neuron.svg", "sparkle.svg", "counted.svg", "planes.svg"):
         drawn, shown = (re.sub(r'href="[^"]+"', "", read(folder / name)) for folder in (tmp_path, DOCS / "pictures"))
         assert drawn == shown, "python docs/draw_model.py"
 

@@ -27,7 +27,8 @@ zoo info {first}
 | --- | ---: | ---: | ---: | ---: |
 {table}
 
-{about}One seed each. Data, figures and recipes: [pretrained models](../../docs/reference/models.md). {licence}.
+{about}One seed each. Data, figures and recipes: [pretrained models](../../docs/reference/models.md). Words:
+[glossary](../../docs/reference/glossary.md). {licence}.
 """
 
 
