@@ -12,9 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zoo
-from zoo.errors import CompositionError, OptionError, WeightError
+from zoo.catalog.files import Catalog, CatalogFile
+from zoo.catalog.records import WeightRecord
+from zoo.errors import CompositionError, OptionError, WeightError, ZooWarning
+from zoo.inference.compare import compare_models
+from zoo.inference.show import network_to_show
 from zoo.names import Spec
 from zoo.neurons.nodes import StatelessNode
+from zoo.publishing.saving import folder_of
 
 LIF = "has8_resnet_b1_m1_d1_ste_bpd_lif"
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -133,3 +138,33 @@ def test_options_survive_json(options: dict[str, dict[str, Any]]) -> None:
     stored = json.loads(json.dumps(spec.to_json())).get("options", {})
     assert zoo.parse_name(LIF).with_options(stored) == spec
     assert hash(spec) == hash(Spec(spec.family, spec.fields, spec.text, None, spec.settings))
+
+
+def test_a_name_without_a_tag_is_the_bare_network_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a tag, or a function that needs a checkpoint, takes a checkpoint's options; the latter says so."""
+    name = "sew_vgg_b1_m1_d1_phase"
+    texts = ("license", "dataset", "dataset_license", "dataset_attribution")
+    stated: dict[str, Any] = dict.fromkeys(texts, "MIT") | {"seed": 7, "metrics": {"top1": 50.0}}
+    saved = folder_of(
+        zoo.create_model(name, num_classes=2, encoder_options={"timesteps": 3}), ["cat", "dog"], "mine", 8, **stated
+    )
+    folder = tmp_path / f"weights_of_{tmp_path.name}"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "mine.safetensors").write_bytes(saved.files["model.safetensors"])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    content = saved.weight.model_dump() | {"source": f"package:{folder.name}/mine.safetensors"}
+    catalog = Catalog([(CatalogFile(version=1, weights=(WeightRecord.model_validate(content),)), "a test")])
+    bare = {
+        "create_model": zoo.create_model(name, catalog=catalog).timesteps,
+        "profile": zoo.profile(name, 8, catalog=catalog).timesteps,
+        "model_info": zoo.model_info(name, catalog=catalog)["timesteps"],
+    }
+    with pytest.warns(ZooWarning, match=rf"{name}\.mine"):
+        bare["show"] = network_to_show(name, catalog=catalog)[0].timesteps
+    with pytest.warns(ZooWarning, match=rf"{name}\.mine"):
+        bare["compare"] = compare_models([name], controls=False, catalog=catalog)[0].timesteps
+    assert set(bare.values()) == {10}, bare
+    with pytest.warns(ZooWarning, match="timesteps=3"):
+        assert zoo.create_model(name, pretrained=True, catalog=catalog).timesteps == 3
+    assert zoo.create_model(f"{name}.mine", catalog=catalog).timesteps == 3

@@ -242,6 +242,12 @@ def split_tag(name: str) -> tuple[str, str | None]:
     return variant, tag if dot else None
 
 
+def options_in_words(options: Options) -> str:
+    """Write options: `neuron waits=True, v_init=0.5; family timesteps=8`."""
+    values = {kind: ", ".join(f"{key}={value}" for key, value in taken.items()) for kind, taken in options.items()}
+    return "; ".join(f"{kind} {words}" for kind, words in values.items())
+
+
 # References and sources -----------------------------------------------------------------------------------------------
 
 REVISION = re.compile(r"[0-9a-f]{40}")  # a commit: branches and tags move

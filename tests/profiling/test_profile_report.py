@@ -64,7 +64,7 @@ def test_json_is_one_object_of_raw_numbers() -> None:
 
 @pytest.mark.slow
 def test_without_images_the_macs_are_compared_at_the_weights_size() -> None:
-    found = profile(BUNDLED)
+    found = profile(f"{BUNDLED}.cifar10")
     assert found.image_size == profile(zoo.create_model(BUNDLED, pretrained=True)).image_size == 32
     assert profile(TINY).image_size == 224
     assert (found.activity, found.weights, found.num_classes) == (None, None, 10)
@@ -74,7 +74,7 @@ def test_without_images_the_macs_are_compared_at_the_weights_size() -> None:
 @pytest.mark.slow
 def test_weights_are_loaded_if_images_need_them() -> None:
     images = torch.rand(1, 3, 32, 32)
-    by_name = profile(BUNDLED, images=images)
+    by_name = profile(f"{BUNDLED}.cifar10", images=images)
     by_network = profile(zoo.create_model(BUNDLED, pretrained=True), images=images)
     assert (by_name.weights, by_network.weights) == ("weights cifar10", "as given")
     assert by_name.caveat == by_network.caveat == ""

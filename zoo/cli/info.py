@@ -11,6 +11,7 @@ import zoo
 from zoo.cli.options import AnyModel, Json, model_reference
 from zoo.cli.output import first_of, rich_console
 from zoo.errors import printable
+from zoo.names import options_in_words
 
 WIDTH = 100
 """Columns of a row."""
@@ -53,6 +54,9 @@ def _sections(info: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     fields = {field: str(value) for field, value in info["fields"].items()}
     parts = {c["kind"]: f"{c['name']:<12} {c['distribution']} {c['version']}" for c in info["components"]}
     options = {kind: _in_words(names, info["options"].get(kind, {})) for kind, names in info["takes"].items()}
+    unsaid = [name for name in ("timesteps", "levels") if any(name in names for names in info["takes"].values())]
+    if unsaid:
+        options["not in name"] = f"{', '.join(unsaid)}: a name with a tag takes its checkpoint's, another the defaults"
     twin = info["twin"]
     same = twin and f"{twin['name']} (levels={twin['options']['levels']}): same tensors and answers, no spikes"
     size = {
@@ -101,6 +105,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         "cost": {
             "parameters": f"{figures['params']:,}",
             "MACs": f"{macs} at {figures['image_size']} pixels, T = {figures['timesteps']}",
+            "options": options_in_words(weight["spec"].get("options", {})),
             "energy": f"{bounds.in_words} times its control's, by energy model" if bounds else "",
             "beside twin": f"{beside} times its twin's, zeros skipped on both sides" if beside else "",
         },

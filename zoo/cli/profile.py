@@ -121,7 +121,7 @@ def _count_named(
     from zoo.models.factory import open_model
     from zoo.profiling import profile
 
-    opened = open_model(model_reference(name), listed=True)
+    opened = open_model(model_reference(name))
     if data is None:
         return profile(opened, image_size, num_classes=num_classes, device=device)
     with _sample(data, limit, root, opened.preprocessing(image_size)) as images:

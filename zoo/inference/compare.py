@@ -96,7 +96,7 @@ def compare_models(
     networks are counted at the image size and number of classes of the trained ones, if these have one in common.
 
     Args:
-        names: as for `create_model`; a name without a tag stands for its first weight, or for an untrained network.
+        names: as for `create_model`; a name without a tag is an untrained network.
         data: images to count spikes and energy on.
         data_options: for reading the data; of each weight's own image size by default.
         limit: images that spikes and energy are counted on, spread over the classes.
@@ -149,7 +149,7 @@ def _with_controls(
     names: Sequence[str], controls: bool, **places: Unpack[Places]
 ) -> list[tuple[OpenedModel, OpenedModel | None]]:
     """List each model once, followed by its control unless one was named itself; a control with its hybrid."""
-    asked = {opened.loads: opened for opened in (open_model(name, listed=True, **places) for name in names)}
+    asked = {opened.loads: opened for opened in (open_model(name, **places).warn_if_left_out() for name in names)}
     pairs = [(opened, open_control(opened) if controls else None) for opened in asked.values()]
     hybrids = {control.loads: opened for opened, control in pairs if control is not None}
     chosen: dict[str, tuple[OpenedModel, OpenedModel | None]] = {}

@@ -50,7 +50,7 @@ def network_to_show(
     A network without weights is shown 32 pixels a side, unless it needs more.
     """
     place = usable_device(device)
-    opened = open_model(name, listed=True, **places)
+    opened = open_model(name, **places).warn_if_left_out()
     network = opened.build_settled().to(place)  # built on the CPU: untrained, it is the same everywhere
     untrained = Preprocessing(size=max(SMALL_IMAGE_SIZE, network.min_image_size))
     return network, opened.weight.preprocessing if opened.weight else untrained, opened.weights_description

@@ -29,6 +29,7 @@ from zoo.errors import (
     UnknownComponentError,
     UnpinnedWarning,
     WeightError,
+    ZooWarning,
     check_count,
     check_flag,
     shorten,
@@ -42,6 +43,7 @@ from zoo.names import (
     PackageFile,
     Source,
     Spec,
+    options_in_words,
     parse_reference,
     split_tag,
 )
@@ -337,6 +339,12 @@ class OpenedModel:
             return ()
         return self.origin.labels or weights.default_labels(self.origin.num_classes)
 
+    def warn_if_left_out(self) -> OpenedModel:
+        """Return it, with a warning if its name has no tag and so leaves out a listed weight."""
+        if not self.origin.tag and (records := self.catalog.weights_of(self.spec.untagged())):
+            warnings.warn(f"{self.spec} is untrained; with weights it is {records[0].name}", ZooWarning, stacklevel=4)
+        return self
+
     def preprocessing(self, image_size: int | None = None) -> Preprocessing:
         """Return how images are prepared for its weight, at `image_size` if that is given."""
         return self.origin.preprocessing.at(image_size)
@@ -437,7 +445,7 @@ def open_model(
     Args:
         name: as for `create_model`.
         required: a name without a tag must have a weight.
-        listed: a name without a tag stands for its first weight, if one is listed.
+        listed: a name without a tag is prepared for as its first weight is, if one is listed.
         options: of components, by their kind: `{"neuron": {"tau": 4.0}}`.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
     """
@@ -457,6 +465,9 @@ def _open_name(name: str, required: bool, listed: bool, places: Places) -> Opene
     if record is None:
         return _open_published(opened) if required or spec.tag else opened
     check_providers(spec, record.providers, record.name, opened.registry)
+    if required and split_tag(name)[1] is None and (options := record.spec.get("options")):
+        facts = f"{record.name}, with its options {options_in_words(options)}"
+        warnings.warn(f"{name} is {facts}; write the tag to say so", ZooWarning, stacklevel=4)
     return replace(opened, spec=record.spec_of(spec), origin=Recorded(record, record.location))
 
 

@@ -319,7 +319,7 @@ def profile(
         raise OptionError("reset= and inputs= go with a module of your own; networks of the zoo start from rest")
     if isinstance(model, str):
         places = Places(endpoint=endpoint, cache_dir=cache_dir, token=token, registry=registry, catalog=catalog)
-        model = open_model(model, listed=True, **places)
+        model = open_model(model, **places)
     shape = {"num_classes": num_classes, "in_chans": in_chans}
     return _profile_network(model, image_size, images, place, per_batch, registry, catalog, **shape)
 

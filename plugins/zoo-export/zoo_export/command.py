@@ -26,7 +26,7 @@ _BATCH = f"Images that the ONNX file takes at once; {ANY_BATCH}: any number.  (d
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Example: zoo export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch-size dynamic")
+@app.command(epilog="Example: zoo export has8_resnet_b8_m2_d4_ste_bpd.cifar10 --out b8.onnx --batch-size dynamic")
 def export_command(
     name: AnyModel,
     out: Annotated[

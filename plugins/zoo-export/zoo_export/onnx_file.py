@@ -34,7 +34,7 @@ def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassif
 
     Raises as `create_model` does, and `ModelNameError` for a weight without a record.
     """
-    opened = open_model(name, listed=True, **places)
+    opened = open_model(name, **places).warn_if_left_out()
     if opened.weight_name and opened.weight is None:
         raise ModelNameError(f"{opened.weight_name} is published without a record; export a folder that zoo.save wrote")
     return opened.build_settled(), opened.weight

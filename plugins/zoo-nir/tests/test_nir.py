@@ -336,7 +336,7 @@ def run(*arguments: str | Path) -> Result:
 
 def test_spiking_blocks_are_exported_as_nir(tmp_path: Path) -> None:
     out = tmp_path / "blocks"
-    result = run("has8_resnet_b8_m2_d4_ste_bpd", "--out", out, "--json")
+    result = run("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "--out", out, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
     told = json.loads(result.stdout)
     assert (told["folder"], told["name"]) == (str(out), "has8_resnet_b8_m2_d4_ste_bpd.cifar10")
