@@ -1,6 +1,6 @@
 """Tables of the pretrained models of this source tree, and the picture of their accuracy against energy.
 
-docs/reference/models.md lists all of them, README five, docs/results/ the twins and hybrids without their spikes.
+docs/reference/models.md lists all of them, README five, docs/results/ the codes of spikes and hybrids without their spikes.
 Figures are those of the catalogs and of integers.csv; nothing is measured here.
 """
 
@@ -33,7 +33,7 @@ TWIN_MODELS = {
     "lowbit": "multiplier of few bits, 32-bit sums",
     "memory-shift-add": "an addition for every set bit, and memory traffic",
 }
-"""Energy models in the table of spikes beside their twins, in words."""
+"""Energy models in the table of codes, in words."""
 HEADER = ("checkpoint", "top-1, %", "control's top-1, %", "energy ÷ control")
 GROUPS = {"has8": "Hybrids", "sew": "Spiking-only networks", "ann": "Networks without spikes"}
 """Family → heading of its table."""
@@ -124,18 +124,27 @@ def models_page(weights: Sequence[Row]) -> str:
     return "\n\n".join(parts)
 
 
-def twin_table(root: Path = ROOT) -> str:
-    """Energy of networks whose neurons wait beside their twins', the fewest timesteps first."""
-    records = [record for record in _records(root) if record.energy_range and record.energy_range.twin]
-    records.sort(key=lambda record: record.figures.timesteps)
-    heads = [f"T = {record.figures.timesteps}: {who}" for record in records for who in ("spikes", "twin")]
-    bounds = [record.energy_range for record in records if record.energy_range]
-    lines = []
-    for model, words in TWIN_MODELS.items():
-        pairs = [(each.models[model][0], each.twin[model]) for each in bounds]
-        lines.append([f"{words} (`{model}`)", *(_digits(energy) for pair in pairs for energy in pair)])
-    steps = [str(count) for each in bounds for count in (each.steps, each.control_steps)]
-    return markdown_table(["µJ an image", *heads], [*lines, ["sequential steps", *steps]])
+def code_table(root: Path = ROOT) -> str:
+    """Energy of spikes in unary, in binary digits, and of integers, for networks that read the same tensors."""
+    records = _records(root)
+    digits = {record.tensors_of: record for record in records}
+    pairs = [(unary, digits[unary.name]) for unary in records if unary.name in digits and unary.energy_range]
+    pairs = [pair for pair in pairs if all(each.energy_range and each.energy_range.twin for each in pair)]
+    pairs.sort(key=lambda pair: pair[0].figures.timesteps)
+    heads, columns = [], []
+    for pair in pairs:
+        for code, record in zip(("unary", "digits"), pair, strict=True):
+            assert record.energy_range
+            heads.append(f"{code}, T = {record.figures.timesteps}")
+            energies = [record.energy_range.models[model][0] for model in TWIN_MODELS]
+            columns.append([*map(_digits, energies), str(record.energy_range.steps)])
+        twin = pair[0].energy_range
+        assert twin
+        heads.append("integers")
+        columns.append([*(_digits(twin.twin[model]) for model in TWIN_MODELS), str(twin.control_steps)])
+    names = [f"{words} (`{model}`)" for model, words in TWIN_MODELS.items()]
+    lines = [list(line) for line in zip([*names, "sequential steps"], *columns, strict=True)]
+    return markdown_table(["µJ an image", *heads], lines)
 
 
 def replaced_table(root: Path = ROOT) -> str:
@@ -264,7 +273,7 @@ def blocks() -> dict[Path, dict[str, str]]:
     return {
         ROOT / "README.md": {"weights": table(weights, IN_README)},
         DOCS / "reference" / "models.md": {"weights": models_page(weights)},
-        DOCS / "results" / "spikes.md": {"twins": twin_table()},
+        DOCS / "results" / "spikes.md": {"codes": code_table()},
         DOCS / "results" / "robustness.md": {"replaced": replaced_table()},
     }
 

@@ -16,6 +16,7 @@ from zoo.profiling import twin_of
 from zoo.weights.load import labels_of
 
 SMALL, FULL = "sew_resnetsmall_b32_m2_d4_direct.cifar10", "sew_resnetfull_b32_m2_d4_direct.cifar10"
+SMALL_DIGITS, FULL_DIGITS = (name.replace("direct", "direct_radix") for name in (SMALL, FULL))
 
 
 class TestWeights(WeightTests):
@@ -44,7 +45,13 @@ def test_onnxruntime_computes_what_torch_computes(name: str, count: int, tmp_pat
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [(SMALL, 20), pytest.param(SMALL, 1000, marks=pytest.mark.slow), pytest.param(FULL, 100, marks=pytest.mark.slow)],
+    [
+        *((SMALL, 20), (SMALL_DIGITS, 20)),
+        pytest.param(SMALL, 1000, marks=pytest.mark.slow),
+        pytest.param(FULL, 100, marks=pytest.mark.slow),
+        pytest.param(SMALL_DIGITS, 1000, marks=pytest.mark.slow),
+        pytest.param(FULL_DIGITS, 1000, marks=pytest.mark.slow),
+    ],
 )
 def test_the_twin_gives_the_same_logits(name: str, count: int) -> None:
     """In float64: in float32 rounding moves a current over the border of a level now and then."""
@@ -54,6 +61,13 @@ def test_the_twin_gives_the_same_logits(name: str, count: int) -> None:
     with torch.no_grad():
         for images in smooth_images(count).double().split(50):
             torch.testing.assert_close(twin(images), spikes(images), atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("digits", "unary"), [(SMALL_DIGITS, SMALL), (FULL_DIGITS, FULL)])
+def test_digits_read_the_tensors_of_the_unary_network(digits: str, unary: str) -> None:
+    in_digits, in_unary = (zoo.create_model(name).state_dict() for name in (digits, unary))
+    assert in_digits.keys() == in_unary.keys()
+    assert all(torch.equal(value, in_unary[key]) for key, value in in_digits.items())
 
 
 def test_the_twin_is_a_model_like_any_other(tmp_path: Path) -> None:
