@@ -68,6 +68,8 @@ SHOWN = {
     "has8_resnetfull_b32_m2_d4_ste_bpd_plif.cifar10": ("hybrid full b32", 8, 2),
     "sew_resnetsmall_b32_m2_d4_direct.cifar10": ("small b32, T = 4", 4, 7),
     "sew_resnetfull_b32_m2_d4_direct.cifar10": ("full b32, T = 12", 0, 9),
+    "sew_resnetfull_b32_m2_d4_direct_radix.cifar10": ("full b32, digits", 2, 20),
+    "sew_resnetsmall_b32_m2_d4_direct_radix.cifar10": ("small b32, digits", 0, -14),
     "sew_resnetfull_b32_m2_d4_direct.cifar10streaming": ("full b32, streaming", 8, -9),
     "sew_fast_b64_m4_d3_direct.cifar10stream": ("fast b64, streaming", 6, -17),
     "sew_fast_b15_m4_d3_direct.cifar10stream": ("fast b15, streaming", 8, -5),
