@@ -1,6 +1,6 @@
 """Tables of the pretrained models of this source tree, and the picture of their accuracy against energy.
 
-docs/reference/models.md lists all of them, README five, docs/results/ the codes of spikes and hybrids without their spikes.
+docs/reference/models.md lists all of them, README five, docs/results/ the codes of spikes, and hybrids without theirs.
 Figures are those of the catalogs and of integers.csv; nothing is measured here.
 """
 
