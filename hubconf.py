@@ -1,4 +1,4 @@
-"""torch.hub: `torch.hub.load("OWNER/has8-zoo", "create_model", "has8_resnet_b8_m2_d4_ste_bpd.cifar10")`.
+"""torch.hub: `torch.hub.load(CLONE, "create_model", NAME, source="local")`, or ORG/REPOSITORY without it.
 
 torch.hub imports this file from a clone, which need not be installed. The zoo finds its components by the entry points
 of distributions; those of a clone are read from its pyproject.toml.

@@ -23,8 +23,8 @@ pip install . {packages}
 zoo info {first}
 ```
 
-| checkpoint | top-1, % | control's top-1, % | parameters, M | MB |
-| --- | ---: | ---: | ---: | ---: |
+| checkpoint | top-1, % | control's top-1, % | MB |
+| --- | ---: | ---: | ---: |
 {table}
 
 {about}One seed each. Data, figures and recipes: [pretrained models](../../docs/reference/models.md). Words:
@@ -47,8 +47,7 @@ def render(folder: Path, everything: dict[str, tuple[str, WeightRecord]]) -> str
     lines = []
     for record in records:
         beside = f"{everything[record.control][1].metrics['top1']:.2f}" if record.control in everything else "–"
-        figures = f"{record.figures.params / 1e6:.2f} | {record.size / 1e6:.1f}"
-        lines.append(f"| `{record.name}` | {record.metrics['top1']:.2f} | {beside} | {figures} |")
+        lines.append(f"| `{record.name}` | {record.metrics['top1']:.2f} | {beside} | {record.size / 1e6:.1f} |")
     about = (folder / "README.md").read_text("utf-8").partition(ABOUT[0])[2].partition(ABOUT[1])[0]
     return TEMPLATE.format(
         package=folder.name,
