@@ -102,6 +102,16 @@ def test_every_setting_that_differs_is_named(data: ImageSplit, tmp_path: Path) -
             changed().resume()
 
 
+def test_a_setting_that_an_older_checkpoint_lacks_has_its_default(data: ImageSplit, tmp_path: Path) -> None:
+    older = training(data, tmp_path)
+    identity = older.setup.identity
+    older.setup.identity = {name: value for name, value in identity.items() if name != "restart_epochs"}
+    older.save()
+    training(data, tmp_path).resume()
+    with pytest.raises(InputError, match="restart_epochs"):
+        training(data, tmp_path, restart_epochs=3.0).resume()
+
+
 class Interrupt(Exception):
     """Ends a run in the middle, as a power cut would."""
 

@@ -323,11 +323,12 @@ class Training:
         self._schedule = self._build_schedule()
 
     def _read(self) -> Checkpoint | None:
-        """Read the checkpoint of this run; it may have fewer epochs."""
+        """Read the checkpoint of this run; it may have fewer epochs, and lack settings that came later."""
         read = self.folder.read_checkpoint()
         if read is None:
             return None
-        changes = describe_changes(read.identity, self.setup.identity)
+        defaults = {name: field.default for name, field in Recipe.model_fields.items() if not field.is_required()}
+        changes = describe_changes(defaults | read.identity, self.setup.identity)
         if changes.keys() == {"epochs"} and read.epochs > self.recipe.epochs:
             raise InputError(
                 f"{self.folder.path} has done {read.epoch} of {read.epochs} epochs, for which its schedule is planned, "
