@@ -54,6 +54,7 @@ class Run(BaseModel):
     images: int | None = None
     through: str | None = None
     accumulate: int = 1
+    validate_every: int = 0
     float16: bool = False
     averaged: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
@@ -145,6 +146,7 @@ def make(name: str, runs: Mapping[str, Run], data: str, work: Path, minutes: flo
         model_options=run.options,
         options=DataOptions(limit=run.images),
         accumulate=run.accumulate,
+        validate_every=run.validate_every,
         minutes=minutes,
     )
     if run.float16:
