@@ -16,8 +16,9 @@ import typer
 
 from benchmarks.common.reporting import RESULTS, ROOT, Out, write_beside
 from zoo.catalog.controls import twin_in_words
+from zoo.catalog.figures import Figures
 from zoo.catalog.files import read_catalog
-from zoo.catalog.records import WeightRecord
+from zoo.catalog.records import Activity, WeightRecord
 
 FILE = "results.csv"
 STRENGTHS: tuple[str, ...] = (
@@ -43,7 +44,7 @@ COLUMNS = (
     "macs",
     "timesteps",
     "image_size",
-    "spike_rate",
+    *Activity.titles(),
     "energy_ratio",
     "energy_ratio_lowest",
     "energy_ratio_highest",
@@ -97,26 +98,19 @@ def row_of(record: WeightRecord, distribution: str) -> dict[str, Any]:
     sides. `additions_per_mac` is what a
     multiply-accumulate must cost for spikes to win over the twin, `steps` what happens one after the other.
     """
-    figures, bounds, activity = record.figures, record.energy_range, record.activity
+    bounds, activity = record.energy_range, record.activity
     return {
         "name": record.name,
         "distribution": distribution,
         "dataset": record.dataset,
         **{metric: record.metrics.get(metric) for metric in ("top1", "top5", "loss")},
-        "params": figures.params,
-        "macs_per_timestep": figures.macs_per_timestep,
-        "macs": figures.macs,
-        "timesteps": figures.timesteps,
-        "image_size": figures.image_size,
-        "spike_rate": None if activity is None else activity.spike_rate,
+        **{name: value for name, value in Figures.of(record).values().items() if name in COLUMNS},
         "energy_ratio": _quotient(activity.energy_uj, activity.control_energy_uj) if activity else None,
         **_bounds("energy_ratio", () if bounds is None else bounds.ratios),
         **_bounds("even_energy_ratio", () if bounds is None else bounds.even_ratios.values()),
         "control": record.control or None,
         "twin": twin_in_words(record) or None,
         **_bounds("twin_energy_ratio", () if bounds is None else bounds.twin_ratios.values()),
-        "additions_per_mac": bounds and bounds.additions_per_mac,
-        "steps": bounds and bounds.steps,
         "silenced": record.silenced.get("spiking"),
         "mean_replaced": record.mean_replaced,
         "calibration_error": record.calibration_error,

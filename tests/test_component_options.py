@@ -163,7 +163,7 @@ def test_a_name_without_a_tag_is_the_bare_network_everywhere(tmp_path: Path, mon
     with pytest.warns(ZooWarning, match=rf"{name}\.mine"):
         bare["show"] = network_to_show(name, catalog=catalog)[0].timesteps
     with pytest.warns(ZooWarning, match=rf"{name}\.mine"):
-        bare["compare"] = compare_models([name], controls=False, catalog=catalog)[0].timesteps
+        bare["compare"] = compare_models([name], controls=False, catalog=catalog)[0].figures.timesteps
     assert set(bare.values()) == {10}, bare
     with pytest.warns(ZooWarning, match="timesteps=3"):
         assert zoo.create_model(name, pretrained=True, catalog=catalog).timesteps == 3

@@ -98,7 +98,7 @@ def test_training_takes_frames_and_the_weight_knows_them(tmp_path: Path) -> None
     split = load_split(data, "val", classes=("right", "left"))
     assert evaluate(model, split).images == 40
     (column, _) = compare_models([result.reference], data, limit=4)
-    assert column.energy_uj
+    assert column.figures.energy_uj
     (answer, *_) = zoo.predict(model, made_frames(3))
     assert isinstance(answer, Prediction)
     assert answer.label in ("right", "left")

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
+from zoo.catalog.figures import Figures
 from zoo.catalog.files import Catalog, default_catalog
-from zoo.catalog.records import Figures, WeightRecord
+from zoo.catalog.records import Counts, WeightRecord
 from zoo.errors import ComponentError, OptionError, ZooError, suggest
 from zoo.names import plain_name
 from zoo.registry.components import Component, Registry, default_registry, parse_name
 
 SORTED_BY = {
-    "name": "name",
+    "name": "",
     "params": "params",
     "macs_per_timestep": "macs_per_timestep",
     "macs": "macs",
@@ -25,37 +25,32 @@ SORTED_BY = {
     "energy": "energy_uj",
     "top1": "top1",
 }
-"""Order → the figure of `figures_of`."""
+"""Order → the attribute of `Figures`."""
 
 
 @functools.cache
-def variant_figures() -> dict[str, Figures]:
+def variant_figures() -> dict[str, Counts]:
     """Read figures of variants, 10 classes at 32 pixels a side, as `python -m tools.variant_figures` counts them."""
     figures = {}
     with (Path(__file__).parent / "variants.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             name = row.pop("name")
-            figures[name] = Figures(image_size=32, **{key: int(value) for key, value in row.items()})
+            figures[name] = Counts(image_size=32, **{key: int(value) for key, value in row.items()})
     return figures
 
 
-def figures_of(name: str, catalog: Catalog) -> dict[str, Any]:
-    """Return the figures of a weight or a variant; None for one that is unknown.
+def figures_of(name: str, catalog: Catalog) -> Figures:
+    """Return the figures of a weight or a variant.
 
-    Top-1 and energy of a variant are those of its most accurate weight, its other figures are for 10 classes at 32
-    pixels a side.
+    Of a variant, counts are for 10 classes at 32 pixels a side, all else is of its most accurate weight.
     """
     variant, _, tag = plain_name(name).partition(".")
     records = [record for record in catalog.weights.get(variant, []) if tag in ("", record.tag)]
     best = max(records, key=_top1_of, default=None)
-    figures = best.figures if best and tag else variant_figures().get(variant)
-    counted = {key: getattr(figures, key, None) for key in ("params", "macs_per_timestep", "macs", "timesteps")}
-    return {
-        "name": name,
-        **counted,
-        "energy_uj": best.activity.energy_uj if best and best.activity else None,
-        "top1": best.metrics.get("top1") if best else None,
-    }
+    figures = Figures() if best is None else Figures.of(best)
+    if best is not None and tag:
+        return figures
+    return figures.updated(variant_figures().get(variant))
 
 
 def _top1_of(record: WeightRecord) -> float:
@@ -138,21 +133,23 @@ def _weights_like(pattern: str, variants: list[str], catalog: Catalog) -> list[s
     return [name for variant, name in weights if fnmatchcase(name, pattern) or fnmatchcase(variant, pattern)]
 
 
-def _within(figures: Mapping[str, Any], most: Mapping[str, float | None], min_top1: float | None) -> bool:
+def _within(figures: Figures, most: Mapping[str, float | None], min_top1: float | None) -> bool:
     """Return whether figures keep these bounds; an unknown figure keeps none."""
     for key, bound in most.items():
-        if bound is not None and (figures[key] is None or figures[key] > bound):
+        value = getattr(figures, key)
+        if bound is not None and (value is None or value > bound):
             return False
-    return min_top1 is None or (figures["top1"] is not None and figures["top1"] >= min_top1)
+    return min_top1 is None or (figures.top1 is not None and figures.top1 >= min_top1)
 
 
-def _sorted(names: list[str], figures: Mapping[str, Mapping[str, Any]], order: str) -> list[str]:
+def _sorted(names: list[str], figures: Mapping[str, Figures], order: str) -> list[str]:
     """Sort names by a figure; those without it come last."""
-    key = SORTED_BY[order]
-    known = [name for name in names if figures[name][key] is not None]
-    unknown = [name for name in names if figures[name][key] is None]
-    known.sort(key=lambda name: figures[name][key], reverse=order == "top1")
-    return known + unknown
+    if order == "name":
+        return sorted(names)
+    values = {name: getattr(figures[name], SORTED_BY[order]) for name in names}
+    known = [name for name in names if values[name] is not None]
+    known.sort(key=lambda name: values[name], reverse=order == "top1")
+    return known + [name for name in names if values[name] is None]
 
 
 def _matches(name: str, chosen: Mapping[str, str], registry: Registry) -> bool:

@@ -79,8 +79,8 @@ class Preprocessing(Record):
 
 
 @final
-class Figures(Record):
-    """Cost of one forward pass; recomputed by a test."""
+class Counts(Record):
+    """Counts of one forward pass; recomputed by a test."""
 
     params: int = Field(ge=0)
     image_size: int = Field(ge=1)
@@ -117,9 +117,14 @@ class Activity(Record):
         return {name: field.title for name, field in cls.model_fields.items() if field.title}
 
     def shown(self) -> dict[str, str]:
-        """Heading → value as tables and cards write it; nothing for a figure that is not known."""
+        """Heading → text, as tables have it; '' for a figure that is not known."""
         values = {title: getattr(self, name) for name, title in self.titles().items()}
         return {title: "" if value is None else f"{100 * value:.1f}" for title, value in values.items()}
+
+    @property
+    def in_words(self) -> str:
+        """`spike rate 14.0 %; synaptic spike rate 12.1 %`, as sentences have it, of what is known."""
+        return "; ".join(f"{title.removesuffix(', %')} {text} %" for title, text in self.shown().items() if text)
 
 
 @final
@@ -224,7 +229,7 @@ class StoredWeight(Record):
     providers: dict[Distribution, str] = Field(description="distribution → version it was trained with")
     components: dict[str, Distribution] = Field(default_factory=dict)
     tensors_of: str = ""
-    figures: Figures
+    figures: Counts
     activity: Activity | None = None
     spike_rate: float | None = Field(default=None, ge=0, description="in the last step of training")
     control: str = ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import DATA_HELP, DataRoot, Device, ImageSize, Json, model_reference
-from zoo.cli.output import in_units, print_rows, say
+from zoo.cli.output import print_rows, say
 from zoo.errors import printable
 from zoo.inference import COMPARED_ON
 
@@ -18,6 +18,7 @@ SHOWN = ("arithmetic-float32", "arithmetic-float32-sparse", "arithmetic-int8", "
 """Energy models that are shown unless all are asked for."""
 
 if TYPE_CHECKING:
+    from zoo.catalog.figures import Figures
     from zoo.inference.compare import ComparedModel
 
 
@@ -76,8 +77,8 @@ def _print(rows: list[ComparedModel], every: bool) -> None:
         beside = "".join(f", {role}: {rival}" for role, rival in letter_of.items() if rival)
         say(f"{letter}  {printable(row.name)} ({row.weights}{beside})")
     say("")
-    figures = (_figures(rows) | _energies(rows, every)).items()
-    print_rows([{"": label, **dict(zip(letters, values, strict=True))} for label, values in figures], as_json=False)
+    lines = (_lines(rows) | _energies(rows, every)).items()
+    print_rows([{"": label, **dict(zip(letters, values, strict=True))} for label, values in lines], as_json=False)
     say("")
     for note in _notes(rows, letters):
         say(note)
@@ -88,41 +89,27 @@ def _letter_of(name: str, rows: list[ComparedModel], letters: list[str], order: 
     return next((letters[i] for i in order if name in (rows[i].name, rows[i].name.partition(".")[0])), "")
 
 
-def _figures(rows: list[ComparedModel]) -> dict[str, list[str]]:
-    return {
-        "parameters": [in_units(row.params) for row in rows],
-        "image size": [str(row.image_size) for row in rows],
-        "classes": [f"{row.num_classes:,}" for row in rows],
-        "timesteps T": [str(row.timesteps) for row in rows],
-        "MACs a timestep": [in_units(row.macs_per_timestep) for row in rows],
-        "MACs an image": [in_units(row.macs) for row in rows],
-        "sequential steps": ["" if row.steps is None else f"{row.steps:,}" for row in rows],
-        **_activities(rows),
-        "top-1, %": ["" if row.top1 is None else f"{row.top1:.2f}" for row in rows],
-    }
-
-
-def _activities(rows: list[ComparedModel]) -> dict[str, list[str]]:
-    """Return a line for each figure of activity that any column has."""
-    shown = [row.activity.shown() if row.activity else {} for row in rows]
-    titles = dict.fromkeys(title for each in shown for title, value in each.items() if value)
-    return {title: [each.get(title, "") for each in shown] for title in titles}
+def _lines(rows: list[ComparedModel]) -> dict[str, list[str]]:
+    """Return a line for each figure that a column has."""
+    shown = [row.figures.shown() | {"classes": f"{row.num_classes:,}"} for row in rows]
+    return {title: texts for title in shown[0] if any(texts := [each[title] for each in shown])}
 
 
 def _energies(rows: list[ComparedModel], every: bool) -> dict[str, list[str]]:
     """Return a line for each energy model; arithmetic alone for columns whose record has no more."""
-    known = dict.fromkeys(model for row in rows for model in (*row.energies, *row.does_not_run))
+    columns = [row.figures for row in rows]
+    known = dict.fromkeys(model for each in columns for model in (*each.energies, *each.does_not_run))
     models = [model for model in known if every or model in SHOWN]
     if not models:
-        return {"energy, µJ an image": ["" if row.energy_uj is None else f"{row.energy_uj:.4g}" for row in rows]}
+        return {"energy, µJ an image": ["" if each.energy_uj is None else f"{each.energy_uj:.4g}" for each in columns]}
     heading = {"energy, µJ an image:": [""] * len(rows)}
-    return heading | {model: [_energy(row, model) for row in rows] for model in models}
+    return heading | {model: [_energy(each, model) for each in columns] for model in models}
 
 
-def _energy(row: ComparedModel, model: str) -> str:
-    if model in row.does_not_run:
+def _energy(figures: Figures, model: str) -> str:
+    if model in figures.does_not_run:
         return "does not run"
-    energy = row.energies.get(model, row.energy_uj if model == "arithmetic-float32" else None)
+    energy = figures.energies.get(model, figures.energy_uj if model == "arithmetic-float32" else None)
     if energy is None:
         return ""
     return f"{energy:,.0f}" if energy >= 1000 else f"{energy:.4g}"
@@ -132,18 +119,19 @@ def _notes(rows: list[ComparedModel], letters: list[str]) -> Iterator[str]:
     """Yield a line for each data set with the columns measured on it, and a warning if columns are not alike."""
     measured: dict[str, list[str]] = {}
     for row, letter in zip(rows, letters, strict=True):
-        if row.measured_on and row.top1 is not None:
+        if row.measured_on and row.figures.top1 is not None:
             measured.setdefault(row.measured_on, []).append(letter)
     for data, columns in measured.items():
         yield f"{', '.join(columns)}: top-1 was measured on {printable(data)}"
     if len(measured) > 1:
         yield "note: accuracies on different data do not compare"
     for row, letter in zip(rows, letters, strict=True):
-        if row.additions_per_mac is not None:
-            additions = f"{row.additions_per_mac:.2f} additions (synapses alone)"
+        figures = row.figures
+        if figures.additions_per_mac is not None:
+            additions = f"{figures.additions_per_mac:.2f} additions (synapses alone)"
             yield f"{letter}: spikes win over their twin if a MAC costs more than {additions}"
-        yield from (f"{letter}: {model} does not run: {printable(why)}" for model, why in row.does_not_run.items())
-    if len({row.image_size for row in rows}) > 1:
+        yield from (f"{letter}: {model} does not run: {printable(why)}" for model, why in figures.does_not_run.items())
+    if len({row.figures.image_size for row in rows}) > 1:
         yield "note: image sizes differ, so costs do not compare; --image-size gives all columns one"
     if len({row.num_classes for row in rows}) > 1:
         yield "note: the networks have different numbers of classes, which their parameters and MACs depend on"

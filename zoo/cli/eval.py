@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from zoo.catalog.figures import in_units
 from zoo.cli.options import DATA_HELP, DataRoot, Device, ImageSize, Json, model_reference
-from zoo.cli.output import in_units, print_rows, say
+from zoo.cli.output import print_rows, say
 from zoo.cpu.memory import keep_freed_memory
 
 if TYPE_CHECKING:

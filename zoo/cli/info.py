@@ -86,7 +86,7 @@ def _in_words(names: Sequence[str], values: Mapping[str, Any]) -> str:
 
 def _of_weight(weight: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Write the record of one checkpoint: group → label → words."""
-    from zoo.catalog.records import EnergyRange, in_words
+    from zoo.catalog.records import Activity, EnergyRange, in_words
 
     figures, image, labels = weight["figures"], weight["preprocessing"], weight["labels"]
     macs = "not counted"
@@ -95,6 +95,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     scores = [f"{name} {in_words(name, value)}" for name, value in weight["metrics"].items()]
     bounds = weight["energy_range"] and EnergyRange.model_validate(weight["energy_range"])
     beside = bounds.twin_in_words if bounds else ""
+    activity = weight["activity"] and Activity.model_validate(weight["activity"])
     data_note = f" ({weight['dataset_note']})" if weight["dataset_note"] else ""
     return {
         "accuracy": {
@@ -107,6 +108,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             "MACs": f"{macs} at {figures['image_size']} pixels, T = {figures['timesteps']}",
             "options": options_in_words(weight["spec"].get("options", {})),
             "energy": f"{bounds.in_words} times its control's, by energy model" if bounds else "",
+            "spikes": activity.in_words if activity else "",
             "beside twin": f"{beside} times its twin's, zeros skipped on both sides" if beside else "",
         },
         "input and output": {

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zoo.cli.options import Json
-from zoo.cli.output import in_terminal, in_units, print_rows, say
+from zoo.cli.output import in_terminal, print_rows, say
 from zoo.registry.components import default_registry
+
+if TYPE_CHECKING:
+    from zoo.catalog.figures import Figures
 
 _OF_A_WEIGHT = {"tag", "metrics", "dataset", "recipe", "epochs", "seed", "control", "started_from", "sha256"}
 """Keys of each weight in an object of `--json`."""
@@ -110,7 +113,7 @@ def _print_tables(trained: list[str], names: list[str], families: list[dict[str,
     ):
         if group:
             say(title)
-            print_rows([_row(figures_of(name, catalog), sizes.get(name)) for name in group], as_json=False)
+            print_rows([_row(name, figures_of(name, catalog), sizes.get(name)) for name in group], as_json=False)
             say("")
     more = "Any other valid name can be built too, of the parts in `zoo list --components`."
     say(more, *map(_in_words, families), sep="\n")
@@ -143,17 +146,23 @@ def _as_object(name: str) -> dict[str, Any]:
     catalog, (variant, _, tag) = default_catalog(), name.partition(".")
     records = (record for record in catalog.weights.get(variant, ()) if tag in ("", record.tag))
     weights = [record.model_dump(include=_OF_A_WEIGHT) for record in records]
-    return {"name": name, "note": catalog.notes.get(variant, ""), **figures_of(name, catalog), "weights": weights}
-
-
-def _row(figures: dict[str, Any], size: int | None) -> dict[str, str]:
     return {
-        "name": figures["name"],
-        "top-1": "" if figures["top1"] is None else f"{figures['top1']:.2f}",
+        "name": name,
+        "note": catalog.notes.get(variant, ""),
+        **figures_of(name, catalog).values(),
+        "weights": weights,
+    }
+
+
+def _row(name: str, figures: Figures, size: int | None) -> dict[str, str]:
+    shown = figures.shown()
+    return {
+        "name": name,
+        "top-1": shown["top-1, %"],
         "MB": "" if size is None else f"{size / 1e6:.1f}",
-        "params": in_units(figures["params"]),
-        "MACs": in_units(figures["macs"]),
-        "µJ": "" if figures["energy_uj"] is None else f"{figures['energy_uj']:,.0f}",
+        "params": shown["parameters"],
+        "MACs": shown["MACs an image"],
+        "µJ": "" if figures.energy_uj is None else f"{figures.energy_uj:,.0f}",
     }
 
 

@@ -18,17 +18,6 @@ def say(*texts: str, sep: str = " ", file: TextIO | None = None, flush: bool = F
     print(sep.join(map(printable, texts)), file=file, flush=flush)
 
 
-def in_units(value: int | float | None) -> str:
-    """Write a number in three digits and a unit: `380k`, `29.5M`, `1.81G`; empty for None."""
-    if value is None:
-        return ""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            scaled = value / size
-            return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f}{unit}"
-    return f"{value:g}"
-
-
 def complain(message: str) -> None:
     """Print `error: …` as one line on stderr."""
     say("error:", in_one_line(message), file=sys.stderr, flush=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack, final
 
 from torch import Tensor
 
-from zoo.catalog.records import Activity, Preprocessing, StoredWeight
+from zoo.catalog.figures import Figures
+from zoo.catalog.records import Preprocessing, StoredWeight
 from zoo.data import DataOptions, ImageDataset
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
@@ -30,52 +31,27 @@ class ComparedModel:
     Attributes:
         name: `variant.tag`, or the variant of an untrained network.
         weights: the source of its weights, in words.
-        params: parameters.
-        macs_per_timestep: analog + spiking / T, the paper's convention.
-        macs: multiply-accumulates of all T timesteps.
-        timesteps: T.
-        image_size: pixels a side, of the MACs.
-        energies: energy model → microjoules an image; empty if no images were counted.
-        does_not_run: energy model → why it gives no figure.
-        steps: sequential steps of an image; None if that is not known.
-        activity: spike rates and energy by 32-bit arithmetic, of the images or of the record; None without either.
-        top1: percent, of the weight's record; None without one.
+        figures: counted here, and those of images also if there were any; else of the record.
         measured_on: images that top-1 was measured on, in words.
         control: the network without spikes of the same blocks; None if there is none.
         twin: the network without spikes that gives the same logits by the same tensors, its option `levels` in
             brackets; None if there is none.
-        additions_per_mac: additions that a multiply-accumulate of the twin must cost for spikes to win; None without.
         num_classes: logits.
     """
 
     name: str
     weights: str
-    params: int
-    macs_per_timestep: int
-    macs: int
-    timesteps: int
-    image_size: int
-    top1: float | None
+    figures: Figures
     measured_on: str
     control: str | None
     num_classes: int
-    steps: int | None
-    twin: str | None
-    activity: Activity | None = None
-    energies: dict[str, float] = field(default_factory=dict)
-    does_not_run: dict[str, str] = field(default_factory=dict)
-    additions_per_mac: float | None = None
-
-    @property
-    def energy_uj(self) -> float | None:
-        """Microjoules an image, arithmetic at 45 nm; None if they are not known."""
-        return self.activity.energy_uj if self.activity else self.energies.get("arithmetic-float32")
+    twin: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object."""
-        about = {name: value for name, value in vars(self).items() if name != "activity"}
-        shown = {name: self.activity and getattr(self.activity, name) for name in Activity.titles()}
-        return about | {"energy_uj": self.energy_uj} | shown
+        about = {name: value for name, value in vars(self).items() if name != "figures"}
+        by_model = {"energies": dict(self.figures.energies), "does_not_run": dict(self.figures.does_not_run)}
+        return about | self.figures.values() | by_model
 
 
 def compare_models(
@@ -173,82 +149,36 @@ def _prepare_images(sample: ImageDataset, preprocessing: Preprocessing, opened: 
 
 def _columns(counted: Profile, opened: OpenedModel, hybrid: OpenedModel | None, with_twin: bool) -> list[ComparedModel]:
     """Return a model's column, and its twin's."""
-    column = _column(counted, opened, hybrid)
-    if counted.twin is None:
-        return [column]
-    column = replace(column, twin=f"{counted.twin.name} (levels={counted.levels})")
-    return [column, _twin_column(counted, column, opened.weight)] if with_twin else [column]
-
-
-def _recorded(weight: StoredWeight | None, hybrid: OpenedModel | None) -> dict[str, Any]:
-    """Return what the record says, or the record of which it is the control."""
-    if weight is None:
-        return {}
-    bounds = weight.energy_range
-    if bounds is None:
-        return {"activity": weight.activity, "energies": _as_control(hybrid)}
-    energies = {model: network for model, (network, _) in bounds.models.items()}
-    return {
-        "activity": weight.activity,
-        "energies": energies,
-        "does_not_run": bounds.does_not_run,
-        "additions_per_mac": bounds.additions_per_mac,
-    }
-
-
-def _column(counted: Profile, opened: OpenedModel, hybrid: OpenedModel | None) -> ComparedModel:
-    """Return a model's figures, its energy and spikes counted now or recorded."""
     weight = opened.weight
-    measured = _recorded(weight, hybrid)
-    if counted.activity is not None:
-        measured = {
-            "activity": counted.to_activity("compared"),
-            "energies": {model.name: model.network.total / 1e6 for model in counted.estimates if model.network},
-            "does_not_run": {model.name: model.refusal for model in counted.estimates if model.refusal},
-            "additions_per_mac": counted.additions_per_mac,
-        }
-    return ComparedModel(
+    column = ComparedModel(
         name=str(opened.spec),
         weights=opened.weights_description,
-        params=counted.params,
-        macs_per_timestep=counted.macs_per_timestep,
-        macs=counted.macs,
-        timesteps=counted.timesteps,
-        image_size=counted.image_size,
-        top1=weight.metrics.get("top1") if weight else None,
+        figures=_figures(counted, weight, hybrid),
         measured_on=weight.dataset if weight else "",
         control=counted.control.name.partition(".")[0] if counted.control else None,
         num_classes=counted.num_classes,
-        steps=counted.steps,
-        twin=None,
-        **measured,
     )
-
-
-def _as_control(hybrid: OpenedModel | None) -> dict[str, float]:
-    """Return the energies of a control as the record of its hybrid has them."""
-    record = hybrid and hybrid.weight and hybrid.weight.energy_range
-    return {model: control for model, (_, control) in record.models.items()} if record else {}
-
-
-def _twin_column(counted: Profile, column: ComparedModel, weight: StoredWeight | None) -> ComparedModel:
-    """Return the figures of a network's twin, which has its accuracy."""
-    twin = counted.twin
-    assert twin is not None
+    if counted.twin is None:
+        return [column]
+    twin = f"{counted.twin.name} (levels={counted.levels})"
+    own = replace(column, twin=twin)
+    if not with_twin:
+        return [own]
     energies = {model.name: model.twin.total / 1e6 for model in counted.estimates if model.twin}
     if not energies and weight is not None and weight.energy_range is not None:
         energies = dict(weight.energy_range.twin)
-    return replace(
-        column,
-        name=column.twin or twin.name,
-        weights=f"twin: the tensors of {column.name}",
-        macs_per_timestep=twin.macs_per_timestep,
-        macs=twin.macs,
-        timesteps=twin.timesteps,
-        activity=None,
-        energies=energies,
-        does_not_run={},
-        steps=twin.steps,
-        twin=None,
-        additions_per_mac=None,
-    )
+    figures = replace(counted.twin.figures, activity=None, energies=energies, top1=column.figures.top1)
+    return [own, replace(column, name=twin, weights=f"twin: the tensors of {column.name}", figures=figures)]
+
+
+def _figures(counted: Profile, weight: StoredWeight | None, hybrid: OpenedModel | None) -> Figures:
+    """Return the counted figures of a model, with what only its record says, or the record of its hybrid."""
+    if weight is None:
+        return counted.figures
+    recorded = Figures.of(weight)
+    if counted.activity is not None:
+        return replace(counted.figures, top1=recorded.top1)
+    if weight.energy_range is None and hybrid and hybrid.weight and hybrid.weight.energy_range:
+        pairs = hybrid.weight.energy_range.models.items()
+        recorded = replace(recorded, energies={model: control for model, (_, control) in pairs})
+    return replace(recorded.updated(counted.counts), steps=counted.steps)

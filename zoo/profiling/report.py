@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.catalog.controls import twin_levels
+from zoo.catalog.figures import Figures
 from zoo.catalog.files import Catalog
-from zoo.catalog.records import Activity, EnergyRange, in_digits
+from zoo.catalog.records import Activity, Counts, EnergyRange, in_digits
 from zoo.contracts.classifier import ImageClassifier, branch_key
 from zoo.contracts.family import MAX_PROFILED_SIZE
 from zoo.device import usable_device
@@ -121,6 +122,25 @@ class Profile(Cost):
         rates = {name: getattr(self.activity, name) for name in Activity.titles()}
         figures |= {name: None if rate is None else round(rate, 6) for name, rate in rates.items()}
         return Activity(data=data, **figures)
+
+    @property
+    def counts(self) -> Counts:
+        """Parameters, MACs and T, as records hold them."""
+        return Counts.model_validate({name: getattr(self, name) for name in Counts.model_fields})
+
+    @property
+    def figures(self) -> Figures:
+        """The figures that tables and comparisons show."""
+        estimates = self.estimates
+        return Figures(
+            **self.counts.model_dump(),
+            steps=self.steps,
+            activity=self.to_activity("counted here"),
+            energy_range=self.energy_range,
+            additions_per_mac=self.additions_per_mac,
+            energies={model.name: model.network.total / 1e6 for model in estimates if model.network},
+            does_not_run={model.name: model.refusal for model in estimates if model.refusal},
+        )
 
     @property
     def energy_ratio(self) -> float | None:

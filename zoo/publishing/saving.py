@@ -13,7 +13,7 @@ from typing import Any, final
 import torch
 from pydantic import ValidationError
 
-from zoo.catalog.records import Figures, StoredWeight, complaints
+from zoo.catalog.records import Counts, StoredWeight, complaints
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import MAX_IMAGE_SIZE
 from zoo.errors import (
@@ -83,7 +83,7 @@ def with_metadata(weight: StoredWeight, metadata: Mapping[str, str]) -> StoredWe
     return _validated(weight.model_dump() | dict(metadata), weight.name)
 
 
-def measure(model: ImageClassifier, image_size: int) -> Figures:
+def measure(model: ImageClassifier, image_size: int) -> Counts:
     """Count the figures of a record on this model; where fvcore cannot, MACs are left out with a warning."""
     size = check_count("image_size", image_size, 1, MAX_IMAGE_SIZE)
     try:
@@ -92,8 +92,8 @@ def measure(model: ImageClassifier, image_size: int) -> Figures:
         model.check_image(blank_image(model, size))
         warnings.warn(f"{error}; the record has no MACs", ZooWarning, stacklevel=2)
         params = sum(parameter.numel() for parameter in model.parameters())
-        return Figures(params=params, image_size=size, timesteps=model.timesteps, macs=None, macs_per_timestep=None)
-    return Figures.model_validate({name: getattr(cost, name) for name in Figures.model_fields})
+        return Counts(params=params, image_size=size, timesteps=model.timesteps, macs=None, macs_per_timestep=None)
+    return Counts.model_validate({name: getattr(cost, name) for name in Counts.model_fields})
 
 
 def without_folders(text: str) -> str:

@@ -11,8 +11,8 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 import zoo
+from zoo.catalog.figures import in_units
 from zoo.catalog.records import Activity
-from zoo.cli.output import in_units
 from zoo.publishing.card import install_words, metric_title, source_url, write_card
 from zoo_site.demo import RUNTIME, Demo
 from zoo_site.results import DATASET, PARTS, LayerRates, PaperResult, Result

@@ -14,9 +14,10 @@ import yaml
 
 import zoo
 from zoo.catalog.controls import find_control, twin_in_words
+from zoo.catalog.figures import Figures
 from zoo.catalog.files import Catalog
 from zoo.catalog.queries import variant_figures
-from zoo.catalog.records import Activity, WeightRecord
+from zoo.catalog.records import WeightRecord
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.data.images import Transform, sample_photographs
@@ -65,20 +66,7 @@ class Result:
     @property
     def figures(self) -> dict[str, float | None]:
         """Name of a figure → its value in the record; None if it was not measured."""
-        counted, activity, energy = self.record.figures, self.record.activity, self.record.energy_range
-        lowest, highest = energy.ratios if energy else (None, None)
-        beside_twin = energy.twin_ratios.values() if energy else ()
-        return {
-            **self.record.metrics,
-            **counted.model_dump(),
-            **{f"measured_{name}": getattr(activity, name) if activity else None for name in Activity.names()},
-            "lowest_energy_ratio": lowest,
-            "highest_energy_ratio": highest,
-            "lowest_twin_energy_ratio": min(beside_twin, default=None),
-            "highest_twin_energy_ratio": max(beside_twin, default=None),
-            "additions_per_mac": energy.additions_per_mac if energy else None,
-            "steps": energy.steps if energy else None,
-        }
+        return self.record.metrics | Figures.of(self.record).columns()
 
 
 def results_of(catalog: Catalog) -> tuple[list[Result], dict[str, str]]:
