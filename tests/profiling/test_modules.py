@@ -166,6 +166,25 @@ def test_a_layer_is_counted_for_every_call() -> None:
     assert sum(each.macs for each in found.layers) == found.macs
 
 
+class Pyramid(nn.Module):
+    """A convolution of two sizes of maps, and weights of one shape that no layer holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 1)
+        self.into, self.back = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.conv(x[:, None, :2, :2].ceil())
+        return nn.functional.linear((self.conv(x[:, None].ceil())[:, 0] @ self.into).ceil(), self.back)
+
+
+def test_weights_outside_layers_are_told_apart_by_name() -> None:
+    found = profile(Pyramid(), images=torch.rand(2, 4, 4)).activity
+    assert found is not None
+    assert [(each.name, each.dense) for each in found.synapses] == [("conv", 40), ("into", 128), ("back", 128)]
+
+
 @pytest.mark.parametrize(
     "module",
     [

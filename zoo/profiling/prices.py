@@ -61,7 +61,7 @@ _OPERATORS = {
     ): "var var_mean std std_mean linalg_vector_norm norm",
     Price(
         "max pooling", Work(acs=1), reason="a comparison for every value of a window, borders counted whole"
-    ): "max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d",
+    ): "max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d",
     Price(
         "average pooling, mean", Work(acs=1), Work(macs=1), "adds every value of a window; one scaling at the end"
     ): "avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d mean",

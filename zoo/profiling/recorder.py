@@ -199,12 +199,12 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self._model = model
         self._kinds = {module: _Kind.of(name, module, model) for name, module in model.named_modules()}
-        self._weights = {_memory(p) for p in model.parameters() if not p.is_meta}
+        self._weights = {_memory(p): name for name, p in model.named_parameters() if not p.is_meta}
         self._calls: list[_Call] = []  # the innermost last
         self._inside = 0  # modules charged as a whole that run now
         self._images = 1
         self._linear: Tensor | None = None  # what the last product returned, pooled or not: a batch norm folds into it
-        self._synapses: dict[tuple[str, str], Synapses] = {}
+        self._synapses: dict[str, Synapses] = {}
         self._rates: dict[str, SpikeRate] = {}
         self._work: dict[Part, dict[Price, Work]] = defaultdict(lambda: defaultdict(Work))
         self._repeated = Work()
@@ -246,7 +246,7 @@ class Recorder(TorchDispatchMode):
         """Return what was seen of so many images, in the order of the first calls."""
         return OperationCounts(
             images=images,
-            synapses=tuple(synapses.to_layer(name + suffix) for (name, suffix), synapses in self._synapses.items()),
+            synapses=tuple(synapses.to_layer(name) for name, synapses in self._synapses.items()),
             rates=tuple(self._rates.values()),
             other=sum((work for works in self._work.values() for work in works.values()), Work()),
             repeated=self._repeated,
@@ -314,7 +314,7 @@ class Recorder(TorchDispatchMode):
         module = self._calls[-1].module
         product = self._product(name, args, result)
         if product is not None:
-            self._multiply(name, product)
+            self._multiply(name, args, product)
             self._linear = result
             return
         if alone:
@@ -350,30 +350,35 @@ class Recorder(TorchDispatchMode):
         call = self._calls[-1]
         if isinstance(call.module, nn.Linear):
             return product_with_weights(one, other.shape[-1], linear_timesteps(call.shape, self._images), result)
-        if self._is_weight(other):
+        if self._weight_name(other):
             steps = 1 if len(one) == self._images else None
             return product_with_weights(one, other.shape[-1], steps, result)
-        if self._is_weight(one):
+        if self._weight_name(one):
             return product_with_weights(other, one.shape[-2], None, result)
         return product_of_two(one, other, result)
 
-    def _is_weight(self, x: Tensor) -> bool:
-        return _memory(x) in self._weights
+    def _weight_name(self, x: Tensor) -> str:
+        """Return the name of a parameter, or of a part of one; '' for another tensor."""
+        name, start = self._weights.get(_memory(x), ""), x.storage_offset()
+        return f"{name}[{start}]" if name and start else name
 
-    def _multiply(self, name: str, product: Product) -> None:
-        """Add a product to its layer; those without a module of their own are told apart by their shape."""
+    def _multiply(self, name: str, args: Any, product: Product) -> None:
+        """Add a product to its layer; one outside a layer has the name of its weights, or its shape."""
         module = self._calls[-1].module
         for call in self._calls:
             call.multiplied = True
-        sizes = "" if product.other is None else f"{'×'.join(map(str, product.x.shape[-2:]))}×{product.other.shape[-1]}"
-        alone = isinstance(module, LAYERS)
-        suffix = "" if alone else f".{name} {sizes or product.dense // max(1, product.x.numel())}".rstrip()
         kind = self._kinds[module]
-        key = kind.name, suffix
+        key = kind.name if isinstance(module, LAYERS) else self._name_outside(name, args, product, kind.name)
         try:
             self._synapses.setdefault(key, Synapses(kind.branch)).add(product)
         except CountingError as error:
             raise CountingError(f"{' ('.join(self.place)}) {error}") from None
+
+    def _name_outside(self, name: str, args: Any, product: Product, module: str) -> str:
+        factors = args[:2] if name == "convolution" else args[_MATRICES[name] :][:2]
+        weights = "" if product.fan is None else self._weight_name(factors[1]) or self._weight_name(factors[0])
+        sizes = "×".join(str(size) for size in (*factors[0].shape[-2:], factors[1].shape[-1]))
+        return weights or f"{module}.{name} {sizes}".removeprefix(".")
 
     def _add(self, part: Part, price: Price, read: int, written: int, module: nn.Module) -> None:
         self._work[part][price] += price.read * read + price.written * written

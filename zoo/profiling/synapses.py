@@ -174,10 +174,12 @@ class Synapses:
             self.timesteps = self.codes = self._sum = None
             return
         self.timesteps += timesteps
-        if self.codes is None or not self.values.are_spikes:
+        summed = None
+        if self.codes is not None and self.values.are_spikes:
+            summed = x.unflatten(0, (timesteps, -1)).sum(0, dtype=torch.int16)
+        if summed is None or (self._sum is not None and self._sum.shape != summed.shape):  # maps of several sizes
             self.codes = self._sum = None
             return
-        summed = x.unflatten(0, (timesteps, -1)).sum(0, dtype=torch.int16)
         self._sum = summed if self._sum is None else self._sum + summed
         self._fan = fan
 
@@ -199,7 +201,7 @@ class Synapses:
         operation, counted = ("AC", self.used) if spikes else ("MAC", self.dense)
         levels = int(max(1.0, values.largest)) if values.whole and others is None else None
         return SynapticLayer(
-            name=name.removeprefix("."),
+            name=name,
             branch=self.branch or ("spiking" if spikes else "analog"),
             operation=operation,
             reason=self._reason(),

@@ -250,3 +250,11 @@ def test_a_profile_with_images_counts_attention() -> None:
     assert {"aten::max_pool2d", "aten::rsub"} <= profiled.unsupported.keys()  # rsub: in the neuron's definition
     assert not any(operation.startswith("sj_") for operation in profiled.unsupported)
     assert profiled.control is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_operation_has_a_price(name: str) -> None:
+    found = profile(zoo.create_model(f"sj_{name}", num_classes=CLASSES), images=torch.rand(1, 3, 32, 32)).activity
+    assert found is not None
+    assert found.uncounted == {}
