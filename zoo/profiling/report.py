@@ -295,9 +295,7 @@ def profile(
     Example:
         >>> import torch
         >>> import zoo
-        >>> cost = zoo.profile("has8_resnet_b8_m2_d4_ste_bpd", num_classes=10)
-        >>> cost.image_size  # of its weight
-        32
+        >>> cost = zoo.profile("has8_resnet_b8_m2_d4_ste_bpd", 32, num_classes=10)
         >>> cost.params, cost.macs, cost.macs_per_timestep
         (379882, 29541376, 6565248)
         >>> cost.control.name  # the same network without spikes
