@@ -95,9 +95,10 @@ def remove_parts(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[Callable[[], bool]]:
     """Hold a folder, which is made if needed, against other processes; the system frees it if this one is killed.
 
+    Gives a function that returns whether the folder is still held: false once somebody has removed the lock's file.
     Raises `BlockingIOError` if another process holds it, and `OSError` if no file can be made in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +109,8 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise BlockingIOError(f"another process works in {folder}") from error
+    own = file.stat()
     try:
-        yield
+        yield lambda: file.exists() and os.path.samestat(file.stat(), own)
     finally:
         lock.release()

@@ -240,7 +240,7 @@ def test_a_damaged_cached_config_is_replaced(hub: LoopbackHub, pinned: str, tmp_
         assert file.read_bytes() == sound
 
 
-@pytest.mark.parametrize("damage", ["plain file", "link elsewhere", "folder"])
+@pytest.mark.parametrize("damage", ["plain file", "link elsewhere", "another blob", "folder"])
 def test_a_cached_config_that_nothing_proves_is_replaced(
     hub: LoopbackHub, pinned: str, tmp_path: Path, damage: str
 ) -> None:
@@ -253,6 +253,10 @@ def test_a_cached_config_that_nothing_proves_is_replaced(
         file.mkdir()
     elif damage == "plain file":
         file.write_bytes(other.read_bytes())
+    elif damage == "another blob":  # sound, of another commit
+        later = hub.put(REPO, {"config.json": other.read_bytes()})
+        assert zoo.create_model(f"hf-hub:{REPO}@{later}").pretrained_cfg["label_names"] != list(LABELS)
+        file.symlink_to((file.parents[1] / later / file.name).resolve())
     else:
         git_hash = hashlib.sha1(b"blob %d\0" % len(sound) + other.read_bytes()).hexdigest()
         file.symlink_to(other.rename(tmp_path / git_hash))

@@ -26,8 +26,8 @@ from tests.training.train_processes import TrainProcess, arguments
 from zoo.cli import app
 from zoo.data import DataSplits, ImageSplit
 from zoo.data.splits import limit_images
-from zoo.errors import InputError, TrainingStoppedError, UnfinishedWarning, WeightError
-from zoo.files import locked
+from zoo.errors import InputError, TrainingError, TrainingStoppedError, UnfinishedWarning, WeightError
+from zoo.files import LOCK, locked
 from zoo.training import DataOptions, Observer, TrainingResult, resume, train
 from zoo.training.figures import EpochRow, StepFigures
 
@@ -300,6 +300,15 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         holder.wait()
         with locked(tmp_path):
             pass
+
+
+def test_a_run_whose_lock_was_removed_ends_with_an_error(photos: Path, tmp_path: Path) -> None:
+    class Remover(Observer):
+        def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:
+            (tmp_path / "run" / LOCK).unlink(missing_ok=True)
+
+    with pytest.raises(TrainingError, match=LOCK):
+        train(TINY, photos, changes=CHANGES, out=tmp_path / "run", options=SIZE, observers=[Remover()])
 
 
 def test_an_unfinished_run_can_be_looked_at(photos: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from zoo.catalog.records import complaints
 from zoo.data import DataOptions
-from zoo.errors import InputError, WeightError
-from zoo.files import locked, remove_parts, replace_bytes
+from zoo.errors import InputError, TrainingError, WeightError
+from zoo.files import LOCK, locked, remove_parts, replace_bytes
 from zoo.processes import launcher
 from zoo.training.figures import EpochRow, StepFigures
 from zoo.weights.load import CONFIG, MODEL, RUN
@@ -110,6 +110,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint = path / CHECKPOINT
+        self._is_held: Callable[[], bool] = lambda: True
 
     def check(self, resume: bool, data: object = None) -> None:
         """Raise `InputError` if it holds what this run must not replace, or is one of the class folders of its data."""
@@ -128,7 +129,7 @@ class RunFolder:
         """Hold the folder; raises `InputError` if another process trains in it."""
         with ExitStack() as stack:
             try:
-                stack.enter_context(locked(self.path))
+                self._is_held = stack.enter_context(locked(self.path))
             except BlockingIOError as error:
                 raise InputError(
                     f"another process is training in {self.path}; choose another `out`, or wait until it has ended "
@@ -140,7 +141,11 @@ class RunFolder:
     # The checkpoint
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint by the fields of a `Checkpoint`."""
+        """Replace the checkpoint by the fields of a `Checkpoint`; raises `TrainingError` if the lock was removed."""
+        if not self._is_held():
+            raise TrainingError(
+                f"somebody removed {self.path / LOCK}; another process may train there: see that none does"
+            )
         buffer = BytesIO()  # torch.save hides the reason if a file cannot be written
         torch.save(dict(state), buffer)
         replace_bytes(self.checkpoint, buffer.getvalue())

@@ -159,20 +159,28 @@ class Hub:
         """Return the cached file of a place, or of a hash that it must have, unless it is damaged."""
         blobs = self._folder(repository) / "blobs"
         snapshot = blobs.parent / "snapshots" / str(repository.revision) / filename
+        listed = self._listed(repository, filename)
+        own_name = sha256 or (listed.read_text("utf-8") if listed.is_file() else None)
         for file in (snapshot, blobs / (sha256 or filename)):
             if file.is_file() and file.stat().st_size <= limit:
                 data = file.read_bytes()
-                if _is_proven(file, data, blobs, sha256):
+                if _is_proven(file, data, blobs, own_name):
                     return data
         return None
+
+    def _listed(self, repository: HubRepository, filename: str) -> Path:
+        """Return the place, beside the client's own, of the hash by which the index listed a file of a commit."""
+        return self._folder(repository) / "listed" / str(repository.revision) / f"{filename}.hash"
 
     def _keep(self, repository: HubRepository, filename: str, data: bytes, name: str) -> None:
         folder = self._folder(repository)
         blob, snapshot = folder / "blobs" / name, folder / "snapshots" / str(repository.revision) / filename
-        for place in (blob, snapshot):
+        listed = self._listed(repository, filename)
+        for place in (blob, snapshot, listed):
             if place.is_dir() and not place.is_symlink():
                 shutil.rmtree(place)
         replace_bytes(blob, data)
+        replace_bytes(listed, name.encode())
         snapshot.parent.mkdir(parents=True, exist_ok=True)
         snapshot.unlink(missing_ok=True)
         try:
@@ -181,16 +189,16 @@ class Hub:
             replace_bytes(snapshot, data)
 
 
-def _is_proven(file: Path, data: bytes, blobs: Path, sha256: str | None) -> bool:
-    """Return whether cached bytes have the hash that a record states, or that names the blob which they are of.
+def _is_proven(file: Path, data: bytes, blobs: Path, own_name: str | None) -> bool:
+    """Return whether cached bytes have the hash that a record or the index states; of another tool's, that of its blob.
 
-    A link leads to its blob; where links cannot be made, the blob lies beside its copy.
+    Another tool's file without a link is not believed, since nothing tells its blob.
     """
     hashes = {hashlib.sha256(data).hexdigest(), _git_hash(data)}
-    if sha256 is not None:
-        return sha256 in hashes
-    named = {file.resolve().name} & hashes if file.is_symlink() else hashes
-    return any((blobs / name).is_file() for name in named)
+    if own_name is not None:
+        return own_name in hashes
+    blob = file.resolve()
+    return blob.parent == blobs.resolve() and blob.name in hashes
 
 
 def _git_hash(data: bytes) -> str:
