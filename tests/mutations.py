@@ -7,6 +7,7 @@ core. A fault whose line is gone counts as one that survives.
 
     python -m tests.mutations            # all of them
     python -m tests.mutations neurons    # those in files whose name contains a word
+    python -m tests.mutations --list     # those whose line is gone, without a test
 """
 
 from __future__ import annotations
@@ -84,6 +85,10 @@ def run_tests(folder: Path, tests: tuple[str, ...]) -> int:
 def main() -> None:
     """Try every fault, and print what became of it."""
     words = sys.argv[1:]
+    if words == ["--list"]:
+        gone = [f"GONE      zoo/{fault.file}: {fault.old!r}" for fault in read_faults() if source(fault) is None]
+        print(*gone, f"{len(gone)} of {len(read_faults())} gone", sep="\n")
+        raise SystemExit(bool(gone))
     chosen = [fault for fault in read_faults() if not words or any(word in fault.file for word in words)]
     for name in LIBRARIES:
         importlib.import_module(name)

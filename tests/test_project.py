@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import mutations
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "docs" / "tutorials" / "first_half_hour.ipynb"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -73,3 +75,7 @@ def test_the_address_of_the_repository_is_stated_once() -> None:
     tested = versions["jobs"]["default"]["strategy"]["matrix"]["python"]
     assert {f"Programming Language :: Python :: {version}" for version in tested} <= set(project["classifiers"])
     assert all(author["name"] for author in project["authors"])
+
+
+def test_the_line_of_every_seeded_fault_is_there() -> None:
+    assert [fault for fault in mutations.read_faults() if mutations.source(fault) is None] == []
