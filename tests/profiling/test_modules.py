@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -86,18 +87,32 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
 
 
 def pairs_by_loops(x: np.ndarray, module: nn.Module) -> int:
-    """Pairs of an input that is not 0 and a weight, one by one."""
+    """Sum whole numbers, each times the weights that it meets, one by one."""
     if isinstance(module, nn.Linear):
-        return sum(1 for value in x.ravel() if value for _ in range(module.out_features))
+        return sum(int(value) for value in x.ravel() if value for _ in range(module.out_features))
     assert isinstance(module, nn.Conv2d)
-    pad, outputs, total = int(module.padding[0]), module.out_channels // module.groups, 0
-    height, width = x.shape[-2:]
-    rows, columns = (size + 2 * pad - 2 for size in (height, width))  # kernels of 3 × 3
-    for *_, y, z in np.argwhere(x):
+    outputs, total = module.out_channels // module.groups, 0
+    rows, columns = size_of_map(x, module)
+    pad = int(module.padding[0])
+    for *place, y, z in np.argwhere(x):
         for dy in range(3):
             for dz in range(3):
-                total += outputs * (0 <= y + pad - dy < rows and 0 <= z + pad - dz < columns)
+                met = 0 <= y + pad - dy < rows and 0 <= z + pad - dz < columns
+                total += int(x[(*place, y, z)]) * outputs * met
     return total
+
+
+def size_of_map(x: np.ndarray, conv: nn.Conv2d) -> tuple[int, int]:
+    return x.shape[-2] + 2 * int(conv.padding[0]) - 2, x.shape[-1] + 2 * int(conv.padding[1]) - 2  # kernels of 3 × 3
+
+
+def products_of(x: np.ndarray, module: nn.Module) -> int:
+    """Multiply-accumulates, zeros and padding too."""
+    weights = module.weight.numel()
+    if isinstance(module, nn.Linear):
+        return x.size // module.in_features * weights
+    assert isinstance(module, nn.Conv2d)
+    return x.size // (x.shape[-3] * x.shape[-2] * x.shape[-1]) * prod(size_of_map(x, module)) * weights
 
 
 def caught_inputs(network: nn.Module, run: Callable[[], Any]) -> dict[str, list[np.ndarray]]:
@@ -126,9 +141,17 @@ def test_a_tutorials_network_counts_as_loops_do(library: str) -> None:
     assert found.activity is not None
     assert {each.name for each in found.activity.synapses} == set(caught)
     for each in found.activity.synapses:
-        assert each.used == sum(pairs_by_loops(x, network.get_submodule(each.name)) for x in caught[each.name])
+        module, calls = network.get_submodule(each.name), caught[each.name]
+        inputs = np.stack(calls) if len(calls) == T else calls[0]  # (T, N, …)
+        assert each.dense == products_of(inputs, module)
+        assert (each.inputs, each.nonzero) == (inputs.size, int(np.count_nonzero(inputs)))
+        assert each.used == pairs_by_loops(inputs != 0, module)
         if each.codes:
-            assert each.codes.unary == each.used >= each.codes.digits >= each.codes.events
+            counts = inputs.sum(0).astype(int)
+            digits = np.vectorize(lambda count: int(count).bit_count())(counts)
+            assert (each.codes.timesteps, each.codes.most, each.codes.unary) == (T, int(counts.max()), each.used)
+            assert each.codes.digits == pairs_by_loops(digits, module)
+            assert each.codes.events == pairs_by_loops(counts != 0, module)
     assert [each.operation for each in found.activity.synapses][1] == "AC"
     assert (found.timesteps, found.activity.uncounted) == (T, {})
     assert 0 < (found.activity.spike_rate or 0) < 1
