@@ -16,6 +16,7 @@ import typer
 import zoo
 from benchmarks.common.paper import PAPER, paper_top1, read_tables
 from benchmarks.common.reporting import RESULTS, ROOT, Out, as_code, markdown_table, write_beside, write_result
+from benchmarks.runs import read_program
 from zoo.catalog.files import default_catalog, read_catalog
 from zoo.errors import ZooError
 from zoo.names import Spec
@@ -45,7 +46,14 @@ DEFAULT_NAMES = (
     "ann_resnet18@1000",
     "ann_resnet50@1000",
 )
-HEADER = ("network", "parameters, M", "GMACs, all T", "top-1, our recipe", "top-1, the paper's training")
+HEADER = (
+    "network",
+    "parameters, M",
+    "GMACs, all T",
+    "our recipe starts from",
+    "top-1, our recipe",
+    "top-1, the paper's training",
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -87,10 +95,20 @@ def measure(name: str, classes: int, image_size: int, tables: Mapping[str, Any])
     return {"name": name, "classes": classes, **cost, **top1}
 
 
+def starts_from(variant: str) -> str:
+    """What the training of the variant's checkpoint started from, by benchmarks/runs.yaml."""
+    runs = read_program()
+    run = next((run for run in runs.values() if (run.weight or "").startswith(f"{variant}.")), None)
+    while run is not None and run.control is None:
+        run = runs.get(run.source or next(iter(run.averaged), ""))
+    return "scratch" if run is None else "its control"
+
+
 def cells(row: Mapping[str, Any]) -> list[str]:
     """One line of the table."""
     tops = ("–" if top1 is None else f"{top1:.2f}" for top1 in (row["top1_cifar10"], row["paper_top1_cifar10"]))
-    return [row["name"], f"{row['params'] / 1e6:.2f}", f"{row['macs'] / 1e9:.3f}", *tops]
+    size = f"{row['params'] / 1e6:.2f}", f"{row['macs'] / 1e9:.3f}"
+    return [row["name"], *size, starts_from(row["name"]), *tops]
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
