@@ -17,6 +17,7 @@ from zoo.catalog.records import WeightRecord
 from zoo.errors import CompositionError, OptionError, WeightError, ZooWarning
 from zoo.inference.compare import compare_models
 from zoo.inference.show import network_to_show
+from zoo.models.factory import Places
 from zoo.names import Spec
 from zoo.neurons.nodes import StatelessNode
 from zoo.publishing.saving import folder_of
@@ -161,9 +162,9 @@ def test_a_name_without_a_tag_is_the_bare_network_everywhere(tmp_path: Path, mon
         "model_info": zoo.model_info(name, catalog=catalog)["timesteps"],
     }
     with pytest.warns(ZooWarning, match=rf"{name}\.mine"):
-        bare["show"] = network_to_show(name, catalog=catalog)[0].timesteps
+        bare["show"] = network_to_show(name, places=Places(catalog=catalog))[0].timesteps
     with pytest.warns(ZooWarning, match=rf"{name}\.mine"):
-        bare["compare"] = compare_models([name], controls=False, catalog=catalog)[0].figures.timesteps
+        bare["compare"] = compare_models([name], controls=False, places=Places(catalog=catalog))[0].figures.timesteps
     assert set(bare.values()) == {10}, bare
     with pytest.warns(ZooWarning, match="timesteps=3"):
         assert zoo.create_model(name, pretrained=True, catalog=catalog).timesteps == 3

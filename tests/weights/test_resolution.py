@@ -18,6 +18,7 @@ from zoo.catalog.files import Catalog, CatalogFile
 from zoo.catalog.records import WeightRecord
 from zoo.errors import HubError, MissingPluginError
 from zoo.inference.show import network_to_show
+from zoo.models.factory import Places
 from zoo.training import measure_weight
 from zoo.weights.load import parse_weight
 
@@ -59,9 +60,9 @@ USES: dict[str, Use] = {
     "create": lambda name, data, places: same(zoo.create_model(name, **places)),
     "profile": lambda name, data, places: zoo.profile(name, SIZE, **places).num_classes == len(LABELS),
     "info": lambda name, data, places: zoo.model_info(name, **places)["name"] == f"{TINY}.noise",
-    "show": lambda name, data, places: same(network_to_show(name, **places)[0]),
-    "export": lambda name, data, places: same(network_to_export(name, **places)[0]),
-    "eval": lambda name, data, places: measure_weight(name, data, **places).evaluation.images > 0,
+    "show": lambda name, data, places: same(network_to_show(name, places=Places(**places))[0]),
+    "export": lambda name, data, places: same(network_to_export(name, Places(**places))[0]),
+    "eval": lambda name, data, places: measure_weight(name, data, places=Places(**places)).evaluation.images > 0,
 }
 
 

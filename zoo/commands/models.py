@@ -2,6 +2,7 @@
 
 from zoo.catalog.records import Conversion as Conversion
 from zoo.catalog.records import StoredWeight as StoredWeight
+from zoo.models.factory import DEFAULT_PLACES as DEFAULT_PLACES
 from zoo.models.factory import Places as Places
 from zoo.models.factory import describe_model as describe_model
 from zoo.models.factory import open_model as open_model
@@ -14,7 +15,7 @@ from zoo.publishing.saving import ModelFolder as ModelFolder
 from zoo.publishing.saving import build_folder as build_folder
 from zoo.publishing.saving import check_new_folder as check_new_folder
 from zoo.publishing.saving import rebuild as rebuild
-from zoo.weights.hub import LIBRARY as LIBRARY
+from zoo.registry.components import OURS as OURS
 from zoo.weights.hub import Hub as Hub
 from zoo.weights.load import check_fit as check_fit
 from zoo.weights.load import default_labels as default_labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack, final
+from typing import Any, final
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from zoo.data.load import sample_images
 from zoo.device import usable_device
 from zoo.errors import InputError
 from zoo.inference import COMPARED_ON
-from zoo.models.factory import OpenedModel, Places, open_model
+from zoo.models.factory import DEFAULT_PLACES, OpenedModel, Places, open_model
 from zoo.profiling import Profile, profile
 from zoo.profiling.rivals import open_control, share_data
 from zoo.progress import progress
@@ -62,7 +62,7 @@ def compare_models(
     limit: int = COMPARED_ON,
     controls: bool = True,
     device: str = "cpu",
-    **places: Unpack[Places],
+    places: Places = DEFAULT_PLACES,
 ) -> list[ComparedModel]:
     """Compare cost and accuracy of models, the twin and the control of each behind it.
 
@@ -79,7 +79,7 @@ def compare_models(
         controls: show the twin of each too, and its control: the weight that its record names or the one of its tag,
             trained and prepared alike, else an untrained network. One that is among `names` is shown at its own place.
         device: to compute on, such as `cuda`.
-        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
+        places: that models are looked for in.
 
     Raises:
         ModelNameError, HubError, WeightError: as `create_model` does.
@@ -89,7 +89,7 @@ def compare_models(
         raise InputError("there is nothing to compare; name one model or more")
     device = usable_device(device)
     options = data_options or DataOptions()
-    models = _with_controls(names, controls, **places)
+    models = _with_controls(names, controls, places)
     shapes = {_shape_of(opened) for opened, _ in models} - {None}
     common = shapes.pop() if len(shapes) == 1 else None
     sample = None if data is None else sample_images(data, limit, options)
@@ -122,10 +122,10 @@ def _shape_of(opened: OpenedModel) -> tuple[int, int, int] | None:
 
 
 def _with_controls(
-    names: Sequence[str], controls: bool, **places: Unpack[Places]
+    names: Sequence[str], controls: bool, places: Places
 ) -> list[tuple[OpenedModel, OpenedModel | None]]:
     """List each model once, followed by its control unless one was named itself; a control with its hybrid."""
-    asked = {opened.loads: opened for opened in (open_model(name, **places).warn_if_left_out() for name in names)}
+    asked = {opened.loads: opened for opened in (open_model(name, places).warn_if_left_out() for name in names)}
     pairs = [(opened, open_control(opened) if controls else None) for opened in asked.values()]
     hybrids = {control.loads: opened for opened, control in pairs if control is not None}
     chosen: dict[str, tuple[OpenedModel, OpenedModel | None]] = {}

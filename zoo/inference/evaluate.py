@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Unpack, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from zoo.data.load import identify_data
 from zoo.data.splits import limit_images
 from zoo.device import usable_device
 from zoo.errors import InputError, MemoryLimitError
-from zoo.models.factory import OpenedModel, Places, open_model
+from zoo.models.factory import DEFAULT_PLACES, OpenedModel, Places, open_model
 from zoo.names import LocalFolder
 from zoo.processes import share_lists
 from zoo.profiling.exits import MACHINES, exit_costs
@@ -289,7 +289,7 @@ def measure_weight(
     device: str = "cpu",
     early_exit: float | None = None,
     share: tuple[int, int] = (0, 1),
-    **places: Unpack[Places],
+    places: Places = DEFAULT_PLACES,
 ) -> Measurement:
     """Measure a weight on a split, its classes matched by name.
 
@@ -304,7 +304,7 @@ def measure_weight(
         batch_size: images at once; None for 250, fewer if they are large.
         device: to compute on.
         early_exit, share: as for `evaluate`.
-        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
+        places: that models are looked for in.
 
     Raises:
         ModelNameError, WeightError, HubError: as `create_model` does.
@@ -314,7 +314,7 @@ def measure_weight(
     options = options or DataOptions()
     if share[1] > 1:
         options = replace(options, in_memory_bytes=0)  # each process decodes its share alone
-    opened = open_model(name, required=True, **places)
+    opened = open_model(name, places, required=True)
     images, notes = _load(opened, data if isinstance(data, str | Path) else open_in_memory(data), split, options)
     images = limit_images(images, options.limit)
     model = opened.build(pretrained=True, device=usable_device(device)).drop_timesteps()

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Unpack, final
+from typing import Any, final
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -25,7 +25,7 @@ from zoo.device import usable_device
 from zoo.errors import InputError, check_target, writing_to
 from zoo.families.numbers import in_spikes
 from zoo.files import replace_file
-from zoo.models.factory import Places, open_model
+from zoo.models.factory import DEFAULT_PLACES, Places, open_model
 from zoo.profiling.rates import spike_rates, watching
 
 COLOURS = {"ann": "#0072B2", "has8": "#D55E00", "sew": "#009E73", "snn": "#CC79A7"}
@@ -43,14 +43,14 @@ _DRAWN = 4  # planes of a binary code; the others look like noise
 
 
 def network_to_show(
-    name: str, device: str = "cpu", **places: Unpack[Places]
+    name: str, device: str = "cpu", places: Places = DEFAULT_PLACES
 ) -> tuple[ImageClassifier, Preprocessing, str]:
     """Return the network of a name, the preparation of its images, and its weights in words; raises as `create_model`.
 
     A network without weights is shown 32 pixels a side, unless it needs more.
     """
     place = usable_device(device)
-    opened = open_model(name, **places).warn_if_left_out()
+    opened = open_model(name, places).warn_if_left_out()
     network = opened.build_settled().to(place)  # built on the CPU: untrained, it is the same everywhere
     untrained = Preprocessing(size=max(SMALL_IMAGE_SIZE, network.min_image_size))
     return network, opened.weight.preprocessing if opened.weight else untrained, opened.weights_description

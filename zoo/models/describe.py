@@ -8,7 +8,7 @@ from typing import Any
 from zoo.catalog.controls import twin_levels, twin_name
 from zoo.catalog.files import Catalog, default_catalog
 from zoo.contracts.classifier import ImageClassifier
-from zoo.models.factory import describe_model, open_model
+from zoo.models.factory import Places, describe_model, open_model
 from zoo.models.steps import count_steps
 from zoo.names import Spec
 from zoo.registry.components import Registry, default_registry, providers_of
@@ -43,7 +43,7 @@ def model_info(
         HubError, WeightError: a repository or folder cannot be read.
     """
     catalog = catalog or default_catalog()
-    opened = open_model(name, endpoint=endpoint, cache_dir=cache_dir, token=token, registry=registry, catalog=catalog)
+    opened = open_model(name, Places(endpoint, cache_dir, token, registry=registry, catalog=catalog))
     spec = opened.spec
     if opened.weight is not None:
         weights = [(opened.weight, str(opened.source))]

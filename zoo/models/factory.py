@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from os.path import isdir
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, final, overload
+from typing import TYPE_CHECKING, Any, Literal, final, overload
 
 import torch
 from torch import Tensor, nn
@@ -170,7 +169,7 @@ def create_model(
         registry=registry,
         catalog=catalog,
     )
-    opened = open_model(name, required=required, options=chosen, **places)
+    opened = open_model(name, places, required=required, options=chosen)
     classes = 0 if features_only and num_classes is None else num_classes
     model = opened.build(
         pretrained, classes, in_chans, checkpoint_path=checkpoint_path, device=device, dtype=dtype, warn=True, **options
@@ -261,23 +260,37 @@ def describe_model(
         return build_model(spec, num_classes, in_chans, registry)
 
 
-class Places(TypedDict, total=False):
-    """Keywords of `create_model` that say where models come from."""
+@final
+@dataclass(frozen=True)
+class Places:
+    """Where models come from; arguments as for `create_model`."""
 
-    endpoint: str | None
-    cache_dir: Path | str | None
-    token: str | None
-    local_files_only: bool
-    force_download: bool
-    registry: Registry | None
-    catalog: Catalog | None
+    endpoint: str | None = None
+    cache_dir: Path | str | None = None
+    token: str | None = field(default=None, repr=False)
+    local_files_only: bool = False
+    force_download: bool = False
+    registry: Registry | None = None
+    catalog: Catalog | None = None
+
+    @property
+    def components(self) -> Registry:
+        """Components to build from."""
+        return self.registry or default_registry()
+
+    @property
+    def listed(self) -> Catalog:
+        """Listed weights."""
+        return self.catalog or default_catalog()
+
+    def open_hub(self) -> Hub:
+        """Return the Hub of the user's choice, whose client is imported when something comes from there."""
+        from zoo.weights.hub import Hub
+
+        return Hub(self.endpoint, self.cache_dir, self.token, self.local_files_only, self.force_download)
 
 
-def _hub_of(places: Places) -> Hub:
-    from zoo.weights.hub import Hub  # the Hub's client is imported when something comes from there
-
-    said: dict[str, Any] = {key: value for key, value in places.items() if key not in ("registry", "catalog")}
-    return Hub(**said)
+DEFAULT_PLACES = Places()
 
 
 @final
@@ -292,18 +305,18 @@ class OpenedModel:
     """
 
     spec: Spec
-    places: Places = field(default_factory=Places)
+    places: Places = DEFAULT_PLACES
     origin: WeightOrigin = field(default_factory=NoRecord)
 
     @property
     def registry(self) -> Registry:
         """Components to build from."""
-        return self.places.get("registry") or default_registry()
+        return self.places.components
 
     @property
     def catalog(self) -> Catalog:
         """Listed weights."""
-        return self.places.get("catalog") or default_catalog()
+        return self.places.listed
 
     @property
     def weight(self) -> StoredWeight | None:
@@ -407,7 +420,7 @@ class OpenedModel:
 
     def _read(self, origin: WeightOrigin) -> Tensors | None:
         """Read the tensors; those from elsewhere must fit their network, before memory is allocated for it."""
-        tensors = origin.read(partial(_hub_of, self.places))
+        tensors = origin.read(self.places.open_hub)
         record = origin.record
         if tensors is None or record is None:
             return tensors
@@ -438,16 +451,21 @@ def _building_on(device: torch.device | str | None, keep_generator: bool) -> Ite
 
 
 def open_model(
-    name: str, *, required: bool = False, listed: bool = False, options: Options | None = None, **places: Unpack[Places]
+    name: str,
+    places: Places = DEFAULT_PLACES,
+    *,
+    required: bool = False,
+    listed: bool = False,
+    options: Options | None = None,
 ) -> OpenedModel:
     """Resolve a name or reference, once, with the errors of `create_model`: nothing is built, no weight read yet.
 
     Args:
         name: as for `create_model`.
+        places: that it is looked for in.
         required: a name without a tag must have a weight.
         listed: a name without a tag is prepared for as its first weight is, if one is listed.
         options: of components, by their kind: `{"neuron": {"tau": 4.0}}`.
-        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
     """
     reference = parse_reference(name) if isinstance(name, str) else None
     opened = _open_reference(reference, places) if reference else _open_name(name, required, listed, places)
@@ -460,7 +478,7 @@ def _open_name(name: str, required: bool, listed: bool, places: Places) -> Opene
     except ModelNameError as error:
         if isinstance(name, str) and isdir(name):
             return _open_reference(LocalFolder(Path(name)), places)
-        raise _explain_name(name, error, places.get("catalog") or default_catalog()) from error
+        raise _explain_name(name, error, places.listed) from error
     opened = OpenedModel(spec, places)
     if record is None:
         return _open_published(opened) if required or spec.tag else opened
@@ -473,7 +491,7 @@ def _open_name(name: str, required: bool, listed: bool, places: Places) -> Opene
 
 def _find_record(name: str, is_wanted: bool, places: Places) -> tuple[Spec, WeightRecord | None]:
     """Parse a name, and find its listed weight if it has a tag or one is wanted; its record names the components."""
-    registry, catalog = places.get("registry"), places.get("catalog") or default_catalog()
+    registry, catalog = places.components, places.listed
     record = catalog.named(name) if isinstance(name, str) and (is_wanted or "." in name) else None
     if record is not None:
         return stored_spec(record, registry), record
@@ -521,13 +539,13 @@ def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> O
     if isinstance(reference, LocalFolder):
         weight = weights.read_folder(reference.path)
     else:
-        hub = _hub_of(places)
+        hub = places.open_hub()
         source = pinned = hub.pin(reference)
         if not reference.is_pinned:
             message = f"{reference} is now at {pinned.revision}; write {pinned} to get these weights for ever"
             warnings.warn(message, UnpinnedWarning, stacklevel=4)  # the caller of create_model
         weight = weights.read_config(hub.fetch(pinned, weights.CONFIG, weights.MAX_CONFIG_BYTES), str(pinned))
-    registry = places.get("registry") or default_registry()
+    registry = places.components
     if missing := [name for name in weight.providers if not is_installed(name)]:
         raise MissingPluginError(_how_to_install(str(source), missing))
     plain, spec = parse_stored(weight.variant, weight.providers, weight.components, registry)

@@ -335,11 +335,11 @@ def profile(
         return _profile_module(module, images, registry, reset=reset, inputs=inputs, images_per_batch=per_batch)
     if reset is not None or inputs is not None:
         raise OptionError("reset= and inputs= go with a module of your own; networks of the zoo start from rest")
+    places = Places(endpoint, cache_dir, token, registry=registry, catalog=catalog)
     if isinstance(model, str):
-        places = Places(endpoint=endpoint, cache_dir=cache_dir, token=token, registry=registry, catalog=catalog)
-        model = open_model(model, **places)
+        model = open_model(model, places)
     shape = {"num_classes": num_classes, "in_chans": in_chans}
-    return _profile_network(model, image_size, images, place, per_batch, registry, catalog, **shape)
+    return _profile_network(model, image_size, images, place, per_batch, places, **shape)
 
 
 def _profile_network(
@@ -348,16 +348,14 @@ def _profile_network(
     images: Tensor | Iterable[Tensor] | None,
     place: str | None,
     per_batch: int,
-    registry: Registry | None,
-    catalog: Catalog | None,
+    places: Places,
     **shape: int | None,
 ) -> Profile:
     """Count a network of the zoo beside its rivals."""
-    if isinstance(model, OpenedModel):
-        registry, catalog = model.registry, model.places.get("catalog")
     network, weights, own_size = _network(model, **shape, trained=images is not None)
     network = in_spikes(network if place is None else network.to(place))
-    opened = model if isinstance(model, OpenedModel) else open_network(network, registry, catalog)
+    opened = model if isinstance(model, OpenedModel) else open_network(network, places)
+    registry = opened.registry
     networks = _networks(network, weights, opened, trained=images is not None)
     if images is None:
         profiles = {role: _describe(*rival, image_size or own_size) for role, rival in networks.items()}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import warnings
 
 from zoo.catalog.controls import control_name, find_control, twin_levels, twin_name
-from zoo.catalog.files import Catalog, default_catalog
 from zoo.catalog.records import StoredWeight
 from zoo.contracts.classifier import ImageClassifier, branch_key
 from zoo.errors import ZooWarning
-from zoo.models.factory import OpenedModel, open_model
+from zoo.models.factory import OpenedModel, Places, open_model
 from zoo.registry.components import Registry
 from zoo.registry.installing import missing_weight
 from zoo.weights.origin import NoRecord, Recorded
@@ -31,23 +30,22 @@ def open_control(opened: OpenedModel) -> OpenedModel | None:
     if variant is None:
         return None
     if opened.weight is None:
-        return open_model(variant, **opened.places)
+        return open_model(variant, opened.places)
     record = find_control(opened.weight, opened.spec, opened.catalog, opened.registry)
     if record is not None:
-        return open_model(record.name, **opened.places)
+        return open_model(record.name, opened.places)
     named, _, tag = opened.weight.control.partition(".")
     missing = missing_weight(named, tag)
     if missing is not None:
         warnings.warn(f"the control is untrained here: {missing}", ZooWarning, stacklevel=4)
-    return open_model(variant, **opened.places)
+    return open_model(variant, opened.places)
 
 
-def open_network(network: ImageClassifier, registry: Registry | None, catalog: Catalog | None) -> OpenedModel:
+def open_network(network: ImageClassifier, places: Places) -> OpenedModel:
     """Return the name of a network as it was resolved: with its weight if a catalog lists one of that tag."""
-    spec, places = network.spec, {"registry": registry, "catalog": catalog}
-    listed = {record.tag: record for record in (catalog or default_catalog()).weights_of(spec.untagged())}
-    record = listed.get(spec.tag or "")
-    return OpenedModel(spec, places, Recorded(record, record.location) if record else NoRecord())  # type: ignore[arg-type]
+    spec = network.spec
+    record = {record.tag: record for record in places.listed.weights_of(spec.untagged())}.get(spec.tag or "")
+    return OpenedModel(spec, places, Recorded(record, record.location) if record else NoRecord())
 
 
 def twin_of(network: ImageClassifier, registry: Registry | None = None) -> ImageClassifier | None:
@@ -73,7 +71,7 @@ def twin_of(network: ImageClassifier, registry: Registry | None = None) -> Image
     name = twin_name(network.spec, registry)
     if name is None:
         return None
-    opened = open_model(name, registry=registry)
+    opened = open_model(name, Places(registry=registry))
     classes, channels = network.num_classes, network.in_chans
     twin = opened.build_settled(
         False, num_classes=classes, in_chans=channels, levels=twin_levels(network.spec, network.timesteps, registry)

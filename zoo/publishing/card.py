@@ -17,9 +17,8 @@ from zoo.catalog.controls import twin_in_words
 from zoo.catalog.records import TOP_K, StoredWeight, in_words
 from zoo.errors import printable
 from zoo.names import Spec
-from zoo.registry.components import default_registry
+from zoo.registry.components import OURS, default_registry
 from zoo.registry.installing import known_plugins
-from zoo.weights.hub import LIBRARY
 
 TASK = "image-classification"
 _HUB_LICENSES = frozenset(
@@ -109,12 +108,12 @@ def install_words(providers: Iterable[str]) -> str:
     """Return the arguments of `pip install` in a clone of the zoo, which is not on PyPI."""
     known = known_plugins()
     ours = [f"./plugins/{name}" for name in providers if name in known]
-    return " ".join([".", *ours, *(name for name in providers if name != LIBRARY and name not in known)])
+    return " ".join([".", *ours, *(name for name in providers if name != OURS and name not in known)])
 
 
 def source_url() -> str:
     """Return the address of this project's repository, as its distribution states it; '' if it states none yet."""
-    stated = (entry.partition(", ") for entry in distribution(LIBRARY).metadata.get_all("Project-URL") or ())
+    stated = (entry.partition(", ") for entry in distribution(OURS).metadata.get_all("Project-URL") or ())
     addresses = {label: address for label, _, address in stated}
     address = addresses.get("Source", "")
     return "" if "/OWNER/" in address else address
@@ -159,9 +158,9 @@ def metadata(weight: StoredWeight, spec: Spec, start: str | None = None) -> Mode
         base_model=start,
         license=license if known else "other",
         license_name=None if known else _one_line(weight.license),
-        library_name=LIBRARY,
+        library_name=OURS,
         pipeline_tag=TASK,
-        tags=[TASK, *spiking, LIBRARY, spec.family, *components],
+        tags=[TASK, *spiking, OURS, spec.family, *components],
         datasets=[weight.dataset_id] if weight.dataset_id else None,
         metrics=sorted(set(kinds.values())) or None,
         model_name=weight.name if weight.metrics else None,

@@ -30,7 +30,7 @@ from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.cpu.conv import Conv2d
 from zoo.errors import ComponentError, ModelNameError, OptionError, WeightError
-from zoo.models.factory import open_model
+from zoo.models.factory import Places, open_model
 from zoo.names import HubRepository, parse_reference, plain_name
 from zoo.registry.components import parse_name
 from zoo.timm import has8_zoo
@@ -176,7 +176,7 @@ def build(
     own = _own_weights(variant, cfg, Hub(cache_dir=cache_dir)) if pretrained else None
     chosen = {"encoder": encoder_options, "decoder": decoder_options, "neuron": neuron_options}
     components = {kind: values or {} for kind, values in chosen.items()}
-    opened = open_model(own or variant, options=components, cache_dir=cache_dir)
+    opened = open_model(own or variant, Places(cache_dir=cache_dir), options=components)
     if opened.spec.plain_text != plain_name(variant):
         raise WeightError(f"{CONFIG} names the architecture {variant}, but the weights are those of {opened.spec}")
     model = opened.build(own is not None, classes, channels, **options)

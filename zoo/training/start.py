@@ -48,7 +48,7 @@ def begin(opened: OpenedModel, data: ImageSplit, recipe: Recipe, tag: str, contr
     """Build the network of a run and of the weight that it becomes, with what follows from its images."""
     axes = data.data.axes
     opened = _fit_frames(opened, axes)
-    analog = None if control is None else open_model(control, **opened.places)
+    analog = None if control is None else open_model(control, opened.places)
     start = build(opened, data.classes, recipe.seed, analog, axes[-1])
     start.model.check_image(torch.empty(1, *axes, *data.size, device="meta"))
     if not start.name:
@@ -112,7 +112,7 @@ def find_teacher(
     """Build the weight that a recipe names as teacher, in eval mode; raises `InputError` if it has other classes."""
     if name is None:
         return None
-    teacher = open_model(name, **opened.places)
+    teacher = open_model(name, opened.places)
     if teacher.labels != tuple(classes):
         raise InputError(f"the teacher {name} has other classes than the data: {', '.join(teacher.labels[:5])}, …")
     return teacher.build(pretrained=True, in_chans=in_chans).eval().requires_grad_(False)

@@ -25,11 +25,11 @@ from huggingface_hub import constants
 from zoo.errors import HubError, WeightError, ZooError, printable
 from zoo.files import replace_bytes
 from zoo.names import REVISION, HubRepository
+from zoo.registry.components import OURS
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import HfApi, ModelInfo, RepoSibling
 
-LIBRARY = "has8-zoo"
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
@@ -61,9 +61,7 @@ class Hub:
     @property
     def api(self) -> HfApi:
         """The client at this address."""
-        return huggingface_hub.HfApi(
-            self.address, token=self.token, library_name=LIBRARY, library_version=version(LIBRARY)
-        )
+        return huggingface_hub.HfApi(self.address, token=self.token, library_name=OURS, library_version=version(OURS))
 
     def index(self, repository: HubRepository) -> ModelInfo:
         """Ask for a repository at its commit, branch or tag, or at `main`: the commit, and size and hash of every file.
@@ -126,7 +124,7 @@ class Hub:
         if size > limit:
             raise HubError(f"{place} has {size:,} bytes; valid: up to {limit:,}; not downloaded")
         url = hf_hub_url(repository.repo_id, filename, revision=repository.revision, endpoint=self.address)
-        headers = build_hf_headers(token=self.token, library_name=LIBRARY, library_version=version(LIBRARY))
+        headers = build_hf_headers(token=self.token, library_name=OURS, library_version=version(OURS))
         received = _BoundedBuffer(size, place)
         http_get(url, received, headers=headers, expected_size=size, displayed_filename=filename)
         data = received.getvalue()
@@ -150,7 +148,7 @@ class Hub:
         if self.address == constants.ENDPOINT.rstrip("/"):
             return Path(constants.HF_HUB_CACHE)
         # Nothing proves that a config is of its commit: what another Hub says is not taken for the usual one's.
-        return huggingface_hub.cached_assets_path(LIBRARY, self.address, "hub", assets_dir=constants.HF_ASSETS_CACHE)
+        return huggingface_hub.cached_assets_path(OURS, self.address, "hub", assets_dir=constants.HF_ASSETS_CACHE)
 
     def _folder(self, repository: HubRepository) -> Path:
         return self._cache / f"models--{repository.repo_id.replace('/', '--')}"

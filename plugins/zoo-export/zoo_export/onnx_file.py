@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
 from zoo.commands import replace_bytes
-from zoo.commands.models import LIBRARY, Places, StoredWeight, open_model, stated_preprocessing
+from zoo.commands.models import DEFAULT_PLACES, OURS, Places, StoredWeight, open_model, stated_preprocessing
 from zoo.contracts import ImageClassifier
 from zoo.errors import InputError, ModelNameError, check_target, writing_to
 
@@ -29,12 +29,12 @@ OPSET = 18
 INPUT, OUTPUT, BATCH = "pixels", "logits", "batch"
 
 
-def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassifier, StoredWeight | None]:
+def network_to_export(name: str, places: Places = DEFAULT_PLACES) -> tuple[ImageClassifier, StoredWeight | None]:
     """Build the network of a name, and return the weight that is in it; None if it is untrained.
 
     Raises as `create_model` does, and `ModelNameError` for a weight without a record.
     """
-    opened = open_model(name, **places).warn_if_left_out()
+    opened = open_model(name, places).warn_if_left_out()
     if opened.weight_name and opened.weight is None:
         raise ModelNameError(f"{opened.weight_name} is published without a record; export a folder that zoo.save wrote")
     return opened.build_settled(), opened.weight
@@ -62,7 +62,7 @@ class Normalised(nn.Module):
 
 def describe_network(model: ImageClassifier, weight: StoredWeight | None, image_size: int) -> dict[str, Any]:
     """Return name and version of the zoo; of a weight also its sha256, licence, preprocessing and labels."""
-    facts = {"name": str(model.spec), "version": version(LIBRARY)}
+    facts = {"name": str(model.spec), "version": version(OURS)}
     if weight is None:
         return facts
     preprocessing = weight.preprocessing.model_dump(mode="json") | {"size": image_size}

@@ -27,6 +27,7 @@ from zoo.contracts import Encoder, ImageClassifier, Neuron
 from zoo.data.images import sample_photographs
 from zoo.errors import InputError
 from zoo.inference.show import plane_captions
+from zoo.models.factory import Places
 from zoo.profiling.rates import watching
 from zoo.registry.installing import import_plugin
 from zoo.weights.load import stated_preprocessing
@@ -129,7 +130,7 @@ def make_demo(
     """
     files = read_package(runtime, (MODULE, WASM), registry, cache)
     exporting = import_plugin("zoo-export", "zoo_export.onnx_file", "the page that classifies")
-    network, stored = exporting.network_to_export(weight, catalog=catalog)
+    network, stored = exporting.network_to_export(weight, Places(catalog=catalog))
     if stored is None:
         raise InputError(f"{weight} has no trained weights to show; `zoo list --pretrained` shows which have")
     _check_preparation(weight, stored.preprocessing, stored.in_chans)

@@ -23,7 +23,7 @@ from zoo.contracts.neuron import Neuron
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import ComponentError, ModelNameError
 from zoo.inference.show import record as record_rates
-from zoo.models.factory import open_model
+from zoo.models.factory import Places, open_model
 from zoo.names import PackageFile, Spec, plain_name
 
 # Weights --------------------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def layer_rates(result: Result, catalog: Catalog) -> LayerRates:
         return LayerRates(why_none="The weight is not part of an installed package, so its layers were not run.")
     if weight.in_chans != RGB:
         return LayerRates(why_none=f"The network takes {weight.in_chans} channels, and the photograph has {RGB}.")
-    network = open_model(weight.name, catalog=catalog).build_settled()
+    network = open_model(weight.name, Places(catalog=catalog)).build_settled()
     modules = list(network.modules())
     if not all(any(isinstance(module, kind) for module in modules) for kind in (Neuron, Encoder)):
         return LayerRates(why_none="None of its layers is one of the zoo's spiking neurons, whose rates are counted.")
