@@ -126,3 +126,9 @@ def test_figures_go_into_the_records_of_a_catalog(data: Path, tmp_path: Path) ->
     before, after = ({each.name: each for each in read_file(file).weights} for file in (catalog_path(), catalog))
     assert {name for name, record in after.items() if record != before[name]} == {CONTROL}
     assert after[CONTROL].calibration_error == read(tmp_path / "robustness.json")["rows"][0]["ece"]
+
+
+def test_the_documentation_has_the_table_of_counters() -> None:
+    results, page = (reporting.ROOT / name for name in ("benchmarks/results/counters.md", "docs/reference/counting.md"))
+    table = results.read_text(encoding="utf-8").split("\n\n")[2]
+    assert table in page.read_text(encoding="utf-8")
