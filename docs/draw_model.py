@@ -200,9 +200,12 @@ def _draw_branches(drawing: Drawing, centre: float, title: str, branches: Sequen
 def draw_neuron(currents: Sequence[float] = (0.4, 0.5, 0.3, 0.1, 0.6, 0.2, 0.4, 0.7)) -> Drawing:
     """Draw the membrane potential of an integrate-and-fire neuron over time, and its spikes."""
     neuron = IFNeuron()
-    neuron.store_v_seq = True  # type: ignore[assignment]
-    spikes = neuron(torch.tensor(currents)).tolist()
-    after = neuron.v_seq.tolist()
+    potential: torch.Tensor | None = None
+    spikes, after = [], []
+    for current in torch.tensor(currents):
+        fired, potential = neuron.step(current, potential)
+        spikes.append(float(fired))
+        after.append(float(potential))
     drawing = Drawing(760, 290, "An integrate-and-fire neuron")
     left, step, zero, unit = 150, 72, 200, 110
     drawing.line((left, zero), (left + step * len(currents), zero))

@@ -19,7 +19,7 @@ from zoo.inference.compare import compare_models
 from zoo.inference.show import network_to_show
 from zoo.models.factory import Places
 from zoo.names import Spec
-from zoo.neurons.nodes import StatelessNode
+from zoo.neurons.nodes import IntegrateAndFire
 from zoo.publishing.saving import folder_of
 
 LIF = "has8_resnet_b1_m1_d1_ste_bpd_lif"
@@ -27,7 +27,7 @@ IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
 def nodes(model: torch.nn.Module) -> list[Any]:
-    return [module for module in model.modules() if isinstance(module, StatelessNode)]
+    return [module for module in model.modules() if isinstance(module, IntegrateAndFire)]
 
 
 def test_every_neuron_gets_what_was_given() -> None:

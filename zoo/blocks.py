@@ -48,7 +48,7 @@ from zoo.neurons.nodes import ALPHA as ALPHA
 from zoo.neurons.nodes import IFNeuron as IFNeuron
 from zoo.neurons.nodes import LIFNeuron as LIFNeuron
 from zoo.neurons.nodes import ParametricLIFNeuron as ParametricLIFNeuron
-from zoo.neurons.nodes import StatelessNode as StatelessNode
+from zoo.neurons.spikingjelly_nodes import StatelessNode as StatelessNode
 from zoo.registry.installing import import_plugin
 
 Whole = FusableSequential

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 
 from zoo.backbones.layers import SpikingAvgPool2d
 from zoo.cpu.functions import only_definitions
 from zoo.cpu.library import library
 from zoo.encoders.bitplanes import unit_range
-from zoo.neurons.functional import Firing, if_spikes, lif_spikes, plif_spikes
+from zoo.neurons.nodes import GRADIENTS, IFNeuron, IntegrateAndFire, LIFNeuron, ParametricLIFNeuron
 from zoo.registry.components import default_registry
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no kernels were built, or ZOO_KERNELS=0")
 
 ENCODERS = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw", "ste")
-NEURONS: dict[str, Callable[..., Tensor]] = {
-    "if": lambda x, w, firing, **how: if_spikes(x, firing, **how),
-    "lif": lambda x, w, firing, **how: lif_spikes(x, 2.0, firing, **how),
-    "lif of another tau": lambda x, w, firing, **how: lif_spikes(x, 3.3, firing, **how),
-    "plif": plif_spikes,
+NEURONS: dict[str, Callable[[], IntegrateAndFire]] = {
+    "if": IFNeuron,
+    "lif": LIFNeuron,
+    "lif of another tau": lambda: LIFNeuron(3.3),
+    "plif": ParametricLIFNeuron,
 }
 DECODERS = ("rate", "bpd")
 ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
@@ -190,36 +190,50 @@ class Fired(NamedTuple):
     dscale: Tensor
 
 
-def fire(name: str, x: Tensor, grad: Tensor, w: float, firing: Firing, scale: float | None) -> Fired:
-    leaf, weight = x.detach().requires_grad_(), torch.tensor(w, requires_grad=True)
-    learned = None if scale is None else torch.tensor(scale, requires_grad=True)
-    spikes = NEURONS[name](leaf, weight, firing, scale=learned)
-    sources = [leaf, weight] if learned is None else [leaf, weight, learned]
-    found = torch.autograd.grad(spikes, sources, grad, allow_unused=True)
-    dx, dw, *rest = [torch.zeros(()) if gradient is None else gradient for gradient in found]
-    return Fired(spikes.detach(), dx, dw, rest[0] if rest else torch.zeros(()))
+Settings = Mapping[str, Any]
+PAPERS: Settings = {}
+SOFT: Settings = {"v_reset": None, "detach_reset": True}
+WAITING: Settings = {"v_reset": None, "v_init": 0.5, "waits": True, "gradient": "rate"}
 
 
-PAPERS = Firing()
+def make(name: str, firing: Settings) -> IntegrateAndFire:
+    """A neuron with settings that its constructor may refuse together, and kernels compute."""
+    node = NEURONS[name]()
+    for setting, value in firing.items():
+        setattr(node, setting, value)
+    return node
+
+
+def fire(node: IntegrateAndFire, x: Tensor, grad: Tensor, scale: float | None) -> Fired:
+    leaf, sources = x.detach().requires_grad_(), list(node.parameters())
+    learned = [] if scale is None else [torch.tensor(scale, requires_grad=True)]
+    spikes = node(leaf, *learned)
+    dx, *rest = torch.autograd.grad(spikes, [leaf, *sources, *learned], grad, allow_unused=True)
+    found = [torch.zeros(()) if gradient is None else gradient for gradient in rest]
+    dw, dscale = (found.pop(0) if some else torch.zeros(()) for some in (sources, learned))
+    return Fired(spikes.detach(), dx, dw, dscale)
 
 
 def check_neuron(
-    name: str, x: Tensor, grad: Tensor, w: float = 0.3, firing: Firing = PAPERS, scale: float | None = None
+    name: str, x: Tensor, grad: Tensor, w: float = 0.3, firing: Settings = PAPERS, scale: float | None = None
 ) -> None:
-    found = fire(name, x, grad, w, firing, scale)
+    node = make(name, firing)
+    for parameter in node.parameters():
+        nn.init.constant_(parameter, w)
+    found = fire(node, x, grad, scale)
     with only_definitions():
-        expected = fire(name, x, grad, w, firing, scale)
+        expected = fire(node, x, grad, scale)
     assert_same(found.spikes, expected.spikes)
+    node.in_place = True
     with torch.no_grad():
-        learned = None if scale is None else torch.tensor(scale)
-        in_place = NEURONS[name](x.clone(), torch.tensor(w), firing, scale=learned, in_place=True)
+        in_place = node(x.clone(), None if scale is None else torch.tensor(scale))
     assert_same(in_place, expected.spikes)
     # Before and behind, half precision rounds a scaled gradient twice more, denormals of float16 by 2⁻²⁴.
     roundings = 1 if scale is None or x.dtype == torch.float32 else 2
     terms = max(float(expected.dx.abs().max()), 2.0**-13 if roundings > 1 else 0.0)
     assert_close(found.dx / roundings, expected.dx / roundings, x.dtype, terms)
     tolerance = 1e-6 if x.dtype == torch.float32 else 2e-2
-    step = x.double().abs() / (scale or 1.0) + firing.threshold + firing.v_init
+    step = x.double().abs() / (scale or 1.0) + node.v_threshold * (1 + node.v_init)
     sums = (expected.dx.double() * (scale or 1.0) * step).abs().sum()
     for gradient, wanted in ((found.dw, expected.dw), (found.dscale, expected.dscale)):
         spread = sums + wanted.abs()  # half precision may round all of dx to 0
@@ -227,16 +241,16 @@ def check_neuron(
         assert abs(float(gradient - wanted)) <= tolerance * float(spread) + 1e-30
 
 
-FIRINGS = st.builds(
-    Firing,
-    threshold=st.sampled_from([0.25, 1.0, 1.7]),
-    alpha=st.sampled_from([1.0, 2.0, 3.5]),
-    v_init=st.sampled_from([0.0, 0.125, 0.5]),
-    soft=st.booleans(),
-    detached=st.booleans(),
-    waits=st.booleans(),
-    by_rate=st.booleans(),
-    theta=st.none(),
+FIRINGS = st.fixed_dictionaries(
+    {
+        "v_threshold": st.sampled_from([0.25, 1.0, 1.7]),
+        "alpha": st.sampled_from([1.0, 2.0, 3.5]),
+        "v_init": st.sampled_from([0.0, 0.125, 0.5]),
+        "v_reset": st.sampled_from([0.0, None]),
+        "detach_reset": st.booleans(),
+        "waits": st.booleans(),
+        "gradient": st.sampled_from(GRADIENTS),
+    }
 )
 
 
@@ -259,7 +273,7 @@ def test_spikes(
     layout: str,
     timesteps: int,
     dtype: torch.dtype,
-    firing: Firing,
+    firing: Settings,
     scale: float | None,
     w: float,
 ) -> None:
@@ -270,14 +284,10 @@ def test_spikes(
     check_neuron(name, x, grad[:1].expand(grad.shape), w, firing, scale)
 
 
-SOFT = Firing(soft=True, detached=True)
-WAITING = Firing(v_init=0.5, soft=True, waits=True, by_rate=True)
-
-
 @pytest.mark.parametrize("size", [1, 511, 512, 513, 1025])
 @pytest.mark.parametrize("firing", [PAPERS, SOFT, WAITING])
 @pytest.mark.parametrize("name", sorted(NEURONS))
-def test_spikes_of_every_size(name: str, firing: Firing, size: int) -> None:
+def test_spikes_of_every_size(name: str, firing: Settings, size: int) -> None:
     for timesteps in (1, 8, 32):
         x = FINITE["at the threshold"]((timesteps, size), 5)
         check_neuron(name, x, torch.randn(x.shape, generator=generator(6)), firing=firing, scale=0.5)
@@ -286,12 +296,12 @@ def test_spikes_of_every_size(name: str, firing: Firing, size: int) -> None:
 @pytest.mark.parametrize("values", [*sorted(INFINITE), "the far end"])
 @pytest.mark.parametrize("firing", [PAPERS, SOFT, WAITING])
 @pytest.mark.parametrize("name", sorted(NEURONS))
-def test_spikes_of_infinities(name: str, firing: Firing, values: str) -> None:
-    x, w = (INFINITE | FINITE)[values]((8, 60), 0), torch.tensor(0.3)
+def test_spikes_of_infinities(name: str, firing: Settings, values: str) -> None:
+    x, node = (INFINITE | FINITE)[values]((8, 60), 0), make(name, firing)
     for scale in (None, torch.tensor(0.5)):
         with only_definitions():
-            expected = NEURONS[name](x, w, firing, scale=scale)
-        assert_same(NEURONS[name](x, w, firing, scale=scale), expected)
+            expected = node(x, scale)
+        assert_same(node(x, scale), expected)
 
 
 @settings(max_examples=50, deadline=None)
@@ -324,14 +334,13 @@ def test_sums(seed: int, name: str, values: str, layout: str, timesteps: int, dt
 
 # --- What no kernel computes: the definition does ---
 
-RATE = Firing(soft=True, v_init=0.5, waits=True, by_rate=True)
 OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     **{name: default_registry().load("encoder", name)() for name in ("fourier", "tanhraw", "ste")},
     **{name: default_registry().load("decoder", name)() for name in DECODERS},
-    "if": if_spikes,
-    "soft lif": lambda x: lif_spikes(x, 2.0, SOFT),
-    "waiting": lambda x: if_spikes(x, RATE),
-    "scaled": lambda x: if_spikes(x, SOFT, scale=torch.tensor(0.7)),
+    "if": IFNeuron(),
+    "soft lif": LIFNeuron(**SOFT),
+    "waiting": IFNeuron(**WAITING),
+    "scaled": lambda x: IFNeuron(**SOFT).scaled(x, torch.tensor(0.7)),
     "pooling": SpikingAvgPool2d(3, 2, 1),
 }
 HAVE_TANGENTS = ("rate", "bpd", "waiting", "pooling")

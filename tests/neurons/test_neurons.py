@@ -16,15 +16,15 @@ from torch import Tensor
 
 from zoo.errors import CompositionError, OptionError
 from zoo.models.factory import create_model
-from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
-from zoo.neurons.nodes import IFNeuron, LIFNeuron, ParametricLIFNeuron, StatelessNode
+from zoo.neurons.nodes import IFNeuron, IntegrateAndFire, LIFNeuron, ParametricLIFNeuron
+from zoo.neurons.spikingjelly_nodes import StatelessNode
 
-OURS: dict[str, type[StatelessNode]] = {"if": IFNeuron, "lif": LIFNeuron, "plif": ParametricLIFNeuron}
+OURS: dict[str, type[IntegrateAndFire]] = {"if": IFNeuron, "lif": LIFNeuron, "plif": ParametricLIFNeuron}
 NAMES = tuple(OURS)
 
 
 def make(name: str, **changes: Any) -> Any:
-    """Our node, some of spikingjelly's settings changed on it."""
+    """Our neuron, some of its settings changed."""
     node = OURS[name]()
     for key, value in changes.items():
         setattr(node, key, value)
@@ -41,7 +41,7 @@ def reference(name: str, **changes: Any) -> Any:
 
 def run(node: Callable[[Tensor], Tensor], x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     """Spikes, the input's gradient, and that of PLIF's w."""
-    if isinstance(node, neuron.BaseNode) and not isinstance(node, StatelessNode):
+    if isinstance(node, neuron.BaseNode):
         functional.reset_net(node)
     x = x.detach().clone().requires_grad_()
     w = getattr(node, "w", None)
@@ -126,15 +126,10 @@ def test_bfloat16_keeps_its_membrane_in_float32(name: str) -> None:
     wide, wide_dx, _ = run(node, x.float(), grad.float())
     assert spikes.dtype == dx.dtype == torch.bfloat16
     assert torch.equal(spikes.float(), wide)
-    assert torch.equal(make(name, store_v_seq=True)(x), spikes)  # spikingjelly's own code
     assert_near(dx.float(), wide_dx, 2**-8)  # one rounding to bfloat16
 
 
 # --- No state ---
-
-
-def rest(node: Any) -> bool:
-    return isinstance(node.v, float) and node.v == 0.0
 
 
 @pytest.mark.parametrize("setting", [{}, {"v_reset": None}, {"detach_reset": True}])
@@ -142,7 +137,7 @@ def rest(node: Any) -> bool:
 def test_a_call_starts_from_rest(name: str, setting: dict[str, Any]) -> None:
     node, x = make(name, **setting), currents((8, 4, 10))
     want = node(x)
-    node.v = torch.full((4, 10), 0.9)  # as an interrupted call, or a call of one step, would leave it
+    node.step(x[0], torch.full((4, 10), 0.9))
     assert torch.equal(node(x), want)
 
 
@@ -154,38 +149,60 @@ SETTINGS: list[dict[str, Any]] = [
     {"v_reset": -0.25},
     {"detach_reset": True},
     {"surrogate_function": surrogate.Sigmoid(4.0)},
-    {"surrogate_function": surrogate.ATan(3.5)},
     {"v_threshold": 0.4, "v_reset": None, "detach_reset": True},
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "setting"),
-    [*product(NAMES, SETTINGS), ("lif", {"decay_input": False}), ("plif", {"decay_input": False})],
-    ids=str,
-)
+@pytest.mark.parametrize(("name", "setting"), [*product(NAMES, SETTINGS)], ids=str)
 def test_settings_are_those_of_spikingjelly(name: str, setting: dict[str, Any]) -> None:
     node, x = make(name, **setting), currents((8, 3, 20))
-    if setting.get("v_reset"):
-        node.set_reset_value("v", setting["v_reset"])
-        node.reset()
     changed = assert_same_node(node, reference(name, **setting), x)
     assert torch.equal(node(x), changed)  # no state on these paths either
     if {"v_threshold", "v_reset"} & setting.keys():
         assert not torch.equal(changed, make(name)(x))  # the setting matters
 
 
+@pytest.mark.parametrize("setting", [{}, {"v_reset": None}, {"v_reset": -0.25}], ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_recorded_voltages_are_those_of_spikingjelly(name: str) -> None:
-    node, theirs, x = make(name), reference(name, store_v_seq=True), currents((8, 3, 20))
-    plain = node(x)
-    node.store_v_seq = True
-    assert torch.equal(assert_same_node(node, theirs, x), plain)
+def test_steps_are_those_of_spikingjelly(name: str, setting: dict[str, Any]) -> None:
+    node, theirs, x = make(name, **setting), reference(name, store_v_seq=True, **setting), currents((8, 3, 20))
+    potential, potentials, spikes = None, [], []
+    for current in x:
+        fired, potential = node.step(current, potential)
+        spikes.append(fired)
+        potentials.append(potential)
+    assert torch.equal(torch.stack(spikes), theirs(x))
+    assert torch.equal(torch.stack(potentials), theirs.v_seq)
+    assert torch.equal(torch.stack(spikes), node(x))
+
+
+def test_a_narrower_surrogate_is_spikingjellys() -> None:
+    assert_same_node(IFNeuron(alpha=3.5), reference("if", surrogate_function=surrogate.ATan(3.5)), currents((8, 3, 20)))
+
+
+# --- spikingjelly's nodes as neurons of the zoo ---
+
+
+class KLIF(StatelessNode, neuron.KLIFNode):
+    def __init__(self) -> None:
+        neuron.KLIFNode.__init__(self, step_mode="m", store_v_seq=True)
+
+
+def test_a_node_of_spikingjelly_starts_from_rest_on_every_call() -> None:
+    node, theirs, x = KLIF(), neuron.KLIFNode(step_mode="m", store_v_seq=True), currents((4, 3, 50))
+    node.v = torch.full((3, 50), 5.0)
+    assert torch.equal(node(x), theirs(x))
     assert torch.equal(node.v_seq, theirs.v_seq)
-    assert node.v_seq.shape == x.shape
-    assert rest(node)
-    node(x[:, :1])
-    assert torch.equal(node.v_seq, theirs.v_seq[:, :1])
+    assert float(node.v) == 0.0
+    assert torch.equal(node(x), node(x))
+
+
+def test_a_node_of_spikingjelly_steps_as_it_runs() -> None:
+    node, x, potential, spikes = KLIF(), currents((4, 3, 50)), None, []
+    for current in x:
+        fired, potential = node.step(current, potential)
+        spikes.append(fired)
+    assert torch.equal(torch.stack(spikes), node(x))
 
 
 # --- The definition ---
@@ -216,12 +233,7 @@ def defined(name: str, x: Tensor, w: Tensor) -> Tensor:
 
 
 def ours(name: str, x: Tensor, w: Tensor) -> Tensor:
-    functions: dict[str, Callable[[], Tensor]] = {
-        "if": lambda: if_spikes(x),
-        "lif": lambda: lif_spikes(x),
-        "plif": lambda: plif_spikes(x, w),
-    }
-    return functions[name]()
+    return torch.func.functional_call(OURS[name](), {"w": w} if name == "plif" else {}, x)
 
 
 def second_order(spikes: Callable[[str, Tensor, Tensor], Tensor], name: str, dtype: torch.dtype) -> list[Tensor]:
@@ -351,16 +363,9 @@ def test_scaled_spikes_are_worth_their_scale_and_teach_it(settings: dict[str, An
 
 def test_currents_that_no_kernel_takes_are_scaled_alike() -> None:
     x, scale = currents((6, 3, 50)).double(), torch.tensor(1.7, dtype=torch.float64)
-    spikes = if_spikes(x, scale=scale)
+    spikes = IFNeuron().scaled(x, scale)
     assert 0 < spikes.count_nonzero() < spikes.numel()
-    assert torch.equal(spikes, if_spikes(x / scale) * scale)
-
-
-def test_a_potential_that_lies_in_a_node_is_forgotten() -> None:
-    x = currents((4, 3, 50))
-    fresh, used = make("if", store_v_seq=True), make("if", store_v_seq=True)  # spikingjelly's own code
-    used.v = 5.0
-    assert torch.equal(used(x), fresh(x))
+    assert torch.equal(spikes, IFNeuron()(x / scale) * scale)
 
 
 def test_hooks_of_a_scaled_neuron_see_spikes() -> None:
@@ -378,7 +383,7 @@ def test_another_surrogate_of_a_waiting_neuron_is_its_own() -> None:
     x = currents((4, 3, 20)).requires_grad_()
     node = IFNeuron(v_reset=None, v_init=0.5, waits=True)
     slopes = []
-    for function in (surrogate.ATan(2.0), surrogate.Sigmoid(4.0)):
+    for function in (None, surrogate.Sigmoid(4.0)):
         node.surrogate_function = function
         slopes.append(torch.autograd.grad(node(x).sum(), x)[0])
     assert not torch.allclose(slopes[0], slopes[1])
@@ -389,10 +394,10 @@ def test_another_surrogate_of_a_waiting_neuron_is_its_own() -> None:
 
 def test_spikingjellys_monitor_sees_the_spikes_of_a_composed_model() -> None:
     model = create_model("has8_resnet_b2_m1_d1_ste_bpd", num_classes=2).eval()
-    watched = OutputMonitor(model, neuron.IFNode)
+    watched = OutputMonitor(model, IFNeuron)
     with torch.no_grad():
         model(torch.rand(1, 3, 32, 32))
-    nodes = [name for name, module in model.named_modules() if isinstance(module, neuron.IFNode)]
+    nodes = [name for name, module in model.named_modules() if isinstance(module, IFNeuron)]
     assert watched.monitored_layers == nodes
     assert [record.shape[0] for record in watched.records] == [8] * len(nodes)
     assert {value for record in watched.records for value in record.unique().tolist()} == {0.0, 1.0}

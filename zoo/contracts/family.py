@@ -157,7 +157,7 @@ class Family(ABC):
     def twin(self, spec: Spec) -> str | None:
         """Name the network that gives the same logits by the same tensors, with the option `levels=T`; None without.
 
-        A network whose neurons wait for all T currents has one: see `zoo.neurons.functional`.
+        A network whose neurons wait for all T currents has one: see `zoo.neurons.nodes`.
         """
         return None
 

@@ -61,9 +61,10 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def kernel_supports(x: Tensor) -> bool:
-    """True if there are compiled kernels, and x is a tensor that they read."""
-    return is_plain(x) and library() is not None
+def kernel_supports(x: Tensor, *scalars: Tensor | None) -> bool:
+    """True if there are compiled kernels, x is a tensor that they read, and learned scalars are float32."""
+    learned = all(number is None or (number.dtype == torch.float32 and not has_tangent(number)) for number in scalars)
+    return learned and is_plain(x) and library() is not None
 
 
 def is_plain(x: Tensor) -> bool:

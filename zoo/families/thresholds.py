@@ -20,7 +20,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.cpu import functions
-from zoo.cpu.functions import has_tangent, kernel_supports
+from zoo.cpu.functions import kernel_supports
 from zoo.decoders import averages
 
 INITIAL_SCALE = 2.0
@@ -68,7 +68,7 @@ def quantise(x: Tensor, scale: Tensor, levels: int) -> Tensor:
         level = torch.floor(share * levels + 0.5) / levels
         return scale * (level.detach() + (share - share.detach()))
 
-    if scale.dtype == torch.float32 and not has_tangent(scale) and kernel_supports(x):
+    if kernel_supports(x, scale):
         return functions.quantise(x, scale, levels, definition)
     return definition(x, scale)
 

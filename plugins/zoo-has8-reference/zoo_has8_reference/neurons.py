@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 from spikingjelly.activation_based import neuron, surrogate
-from torch import Tensor
 
-from zoo.blocks import ALPHA, StatelessNode, at_least_float32
+from zoo.blocks import ALPHA, StatelessNode
 
 
 @final
@@ -22,10 +21,3 @@ class LIFReferenceNeuron(StatelessNode, neuron.LIFNode):
 
     def __init__(self) -> None:
         neuron.LIFNode.__init__(self, tau=2.0, surrogate_function=surrogate.ATan(ALPHA), step_mode="m")
-
-    def fast_spikes(self: Any, x: Tensor) -> Tensor:
-        """No in-place path: LIFNode's steps, on the CPU too."""
-        self.reset()
-        spikes: Tensor = self.multi_step_forward(at_least_float32(x))
-        self.reset()
-        return spikes.to(x.dtype)

@@ -285,7 +285,7 @@ def chain(self: Any, x: Tensor) -> Tensor:
 
 def soft_reset() -> nn.Module:
     node = IFNeuron()
-    node.v_reset = None  # type: ignore[assignment] # an attribute of spikingjelly's
+    node.v_reset = None
     return node
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from zoo.blocks import IFNeuron, LIFNeuron, ParametricLIFNeuron, SpikingAvgPool2d, SpikingConv2d
+from zoo.contracts import Neuron
 from zoo.errors import InputError
 
 _LAYERS = (
@@ -44,7 +45,7 @@ class _Called(nn.Module):
 
 
 def _is_layer(module: nn.Module) -> bool:
-    return isinstance(module, base.MemoryModule) or not any(module.children())
+    return isinstance(module, (Neuron, base.MemoryModule)) or not any(module.children())
 
 
 @final
@@ -126,8 +127,8 @@ def _spikingjelly_node(node: Any) -> nn.Module:
     if type(node) is IFNeuron:
         return neuron.IFNode(**shared)
     if type(node) is LIFNeuron:
-        return neuron.LIFNode(tau=node.tau, decay_input=node.decay_input, **shared)
-    plif = neuron.ParametricLIFNode(decay_input=node.decay_input, **shared)
+        return neuron.LIFNode(tau=node.tau, **shared)
+    plif = neuron.ParametricLIFNode(**shared)
     plif.w = node.w
     return plif
 

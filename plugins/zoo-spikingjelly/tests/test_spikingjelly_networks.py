@@ -136,9 +136,7 @@ def test_the_network_is_spikingjellys_to_the_last_bit_of_its_spikes(name: str) -
         torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(gradient, slope, rtol=1e-3, atol=1e-5 * float(slope.abs().max()))
     assert any(isinstance(module.v, Tensor) for module in theirs.modules() if isinstance(module, neuron.BaseNode))
-    nodes = [module for module in ours.modules() if isinstance(module, neuron.BaseNode)]
-    assert nodes
-    assert all(node.v == 0.0 for node in nodes)
+    assert all(module.v == 0.0 for module in ours.modules() if isinstance(module, neuron.BaseNode))
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

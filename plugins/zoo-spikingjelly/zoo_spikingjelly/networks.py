@@ -7,15 +7,14 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, cast, final
 
-from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
 
-from zoo.blocks import IFNeuron, LIFNeuron
+from zoo.blocks import IFNeuron, LIFNeuron, StatelessNode
 from zoo.errors import CompositionError
 from zoo_spikingjelly.published import Published
 
 _MODELS = "spikingjelly.activation_based.model"
-_SETTINGS = ("tau", "decay_input", "v_threshold", "detach_reset")
 
 
 @final
@@ -34,13 +33,23 @@ class Parts:
 
 def _if_neuron(**_: Any) -> nn.Module:
     """The SEW paper's: IF, arctan surrogate, the reset detached from the gradient."""
-    node: Any = IFNeuron()
-    node.detach_reset = True
-    return cast(nn.Module, node)
+    return IFNeuron(detach_reset=True)
 
 
-def stateless(node: neuron.LIFNode) -> LIFNeuron:
-    """The zoo's LIF neuron with a node's own settings; it starts from rest on every call.
+@final
+class StatelessLIF(StatelessNode, neuron.LIFNode):
+    """spikingjelly's LIF node with the settings of another, from rest on every call."""
+
+    def __init__(self, node: Any) -> None:
+        settings = {
+            name: getattr(node, name) for name in ("tau", "decay_input", "v_threshold", "v_reset", "detach_reset")
+        }
+        theta = copy.deepcopy(node.surrogate_function)  # nodes of one signature share a default one
+        neuron.LIFNode.__init__(self, surrogate_function=theta, step_mode="m", **settings)
+
+
+def stateless(node: Any) -> LIFNeuron | StatelessLIF:
+    """The zoo's LIF neuron with a node's own settings, if it has them; it starts from rest on every call.
 
     Raises:
         CompositionError: it is another kind of node.
@@ -50,16 +59,19 @@ def stateless(node: neuron.LIFNode) -> LIFNeuron:
             f"a neuron {type(node).__name__}(v_reset={node.v_reset}) keeps its state between calls, and "
             "zoo-spikingjelly knows how to reset LIFNode(v_reset=0.0) alone; install spikingjelly 2.0"
         )
-    lif = LIFNeuron()
-    for name in _SETTINGS:
-        setattr(lif, name, getattr(node, name))
-    lif.surrogate_function = copy.deepcopy(node.surrogate_function)  # all nodes of one signature share a default one
+    if not node.decay_input:
+        return StatelessLIF(node)
+    lif = LIFNeuron(tau=node.tau, v_threshold=node.v_threshold, detach_reset=node.detach_reset)
+    if type(node.surrogate_function) is surrogate.ATan:
+        lif.alpha = node.surrogate_function.alpha
+    else:
+        lif.surrogate_function = copy.deepcopy(node.surrogate_function)
     return lif
 
 
 def _make_stateless(network: nn.Module) -> None:
     for name, module in list(network.named_modules()):
-        if isinstance(module, neuron.BaseNode) and not isinstance(module, (IFNeuron, LIFNeuron)):
+        if isinstance(module, neuron.BaseNode):
             network.set_submodule(name, stateless(module))
 
 
