@@ -33,7 +33,7 @@ from zoo.catalog.files import default_catalog
 from zoo.catalog.records import WeightRecord, in_digits
 from zoo.errors import InputError
 from zoo.profiling import Profile, profile
-from zoo.profiling.energy import describe_model, energy_models
+from zoo.profiling.energy import describe_energy_model, energy_models
 
 DEFAULT_NAMES = ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "has8_resnet_b32_m2_d4_ste_bpd.cifar10")
 """The bundled pair, and that of the plugin zoo-weights-cifar10, which is left out where it is not installed."""
@@ -71,7 +71,7 @@ def kept_rows(out: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{file} is missing; run this with --data DIR first")
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    described = {name: describe_model(name, model) for name, model in energy_models().items()}
+    described = {name: describe_energy_model(name, model) for name, model in energy_models().items()}
     for row in content["rows"]:
         row["models"] = [model | described.get(model["name"], {}) for model in row["models"]]
     return content

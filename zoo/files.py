@@ -66,8 +66,8 @@ def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
 def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
     """Write a new folder, path inside it → bytes; raises `OSError` if it cannot be written, or holds something."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with folder_beside(path) as beside:
-        replace_files(beside, contents)
+    with folder_beside(path) as temporary:
+        replace_files(temporary, contents)
 
 
 @contextmanager
@@ -76,15 +76,15 @@ def folder_beside(path: Path, replace: bool = False) -> Iterator[Path]:
 
     `replace` removes a folder at `path` that holds something, which raises `OSError` otherwise.
     """
-    beside = path.with_name(f".{path.name[:_KEPT]}-{secrets.token_hex(8)}")
-    beside.mkdir()
+    temporary = path.with_name(f".{path.name[:_KEPT]}-{secrets.token_hex(8)}")
+    temporary.mkdir()
     try:
-        yield beside
+        yield temporary
         if replace and path.exists():
             shutil.rmtree(path)
-        beside.rename(path)  # takes the place of an empty folder, and of nothing else
+        temporary.rename(path)  # takes the place of an empty folder, and of nothing else
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_parts(folder: Path) -> None:

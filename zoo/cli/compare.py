@@ -74,8 +74,8 @@ def _print(rows: list[ComparedModel], every: bool) -> None:
         order = [*range(number + 1, len(rows)), *range(number)]  # a rival that was not named stands right behind
         rivals = {"twin": row.twin, "control": row.control}
         letter_of = {role: _letter_of(name, rows, letters, order) for role, name in rivals.items() if name}
-        beside = "".join(f", {role}: {rival}" for role, rival in letter_of.items() if rival)
-        say(f"{letter}  {printable(row.name)} ({row.weights}{beside})")
+        rival_letters = "".join(f", {role}: {rival}" for role, rival in letter_of.items() if rival)
+        say(f"{letter}  {printable(row.name)} ({row.weights}{rival_letters})")
     say("")
     lines = (_lines(rows) | _energies(rows, every)).items()
     print_rows([{"": label, **dict(zip(letters, values, strict=True))} for label, values in lines], as_json=False)

@@ -27,8 +27,8 @@ def info_command(name: AnyModel, as_json: Json = False) -> None:
 
     lines = [(info["name"], "bold"), (info["note"], "dim")]
     for heading, rows in _sections(info).items():
-        told = [(line, "") for label, words in rows.items() if words for line in _row(label, words)]
-        lines += [("", ""), (heading, "bold"), *told] if told else []
+        row_lines = [(line, "") for label, words in rows.items() if words for line in _row(label, words)]
+        lines += [("", ""), (heading, "bold"), *row_lines] if row_lines else []
     listed = info["weights"] and info["loads"] == info["name"]  # a folder's or repository's own weight is loaded anyway
     arguments = json.dumps(info["loads"], ensure_ascii=False) + (", pretrained=True" if listed else "")
     lines += [("", ""), ("load it", "bold"), ("  import zoo", ""), (f"  model = zoo.create_model({arguments})", "")]
@@ -94,7 +94,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         macs = f"{figures['macs']:,} ({figures['macs_per_timestep']:,} a timestep)"
     scores = [f"{name} {in_words(name, value)}" for name, value in weight["metrics"].items()]
     bounds = weight["energy_range"] and EnergyRange.model_validate(weight["energy_range"])
-    beside = bounds.twin_in_words if bounds else ""
+    twin_ratios = bounds.twin_in_words if bounds else ""
     activity = weight["activity"] and Activity.model_validate(weight["activity"])
     data_note = f" ({weight['dataset_note']})" if weight["dataset_note"] else ""
     return {
@@ -109,7 +109,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             "options": options_in_words(weight["spec"].get("options", {})),
             "energy": f"{bounds.in_words} times its control's, by energy model" if bounds else "",
             "spikes": activity.in_words if activity else "",
-            "beside twin": f"{beside} times its twin's, zeros skipped on both sides" if beside else "",
+            "beside twin": f"{twin_ratios} times its twin's, zeros skipped on both sides" if twin_ratios else "",
         },
         "input and output": {
             "image": f"{image['size']} pixels a side, {image['interpolation']}, central {100 * image['crop_pct']:g} %, "

@@ -292,8 +292,8 @@ def _microjoules(picojoules: float) -> str:
 def _energy_row(estimate: Estimate, rivals: int) -> list[str]:
     """Return a model's name and energies, beside each rival's the ratio to it."""
     network = "does not run" if estimate.refusal and estimate.network is None else _total(estimate.network)
-    beside = [(estimate.control, estimate.ratio), (estimate.twin, estimate.twin_ratio)]
-    cells = [cell for energy, ratio in beside[:rivals] for cell in (_total(energy), _in_digits(ratio))]
+    energies = [(estimate.control, estimate.ratio), (estimate.twin, estimate.twin_ratio)]
+    cells = [cell for energy, ratio in energies[:rivals] for cell in (_total(energy), _in_digits(ratio))]
     return [estimate.name, network, *cells]
 
 

@@ -60,7 +60,7 @@ def publish_command(
 
     if not (repo_id or out or dry_run):
         raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --out DIR or --dry-run")
-    stated = {
+    facts = {
         "license": license,
         "dataset": dataset,
         "dataset_id": dataset_id,
@@ -68,7 +68,7 @@ def publish_command(
         "dataset_attribution": dataset_attribution,
     }
     reference = f"hf-hub:{check_repository(repo_id)}" if repo_id else "local-dir:."
-    weight, source = _open(name, {field: text for field, text in stated.items() if text is not None})
+    weight, source = _open(name, {field: text for field, text in facts.items() if text is not None})
     listing = catalog or Path(CATALOG_FILE)
     has_listing = catalog is not None or (listing.exists() and out is None)
     is_listed = has_listing and _is_listed(weight, listing)
@@ -111,7 +111,7 @@ def _is_listed(weight: StoredWeight, listing: Path) -> bool:
     return False
 
 
-def _open(name: str, stated: dict[str, str]) -> tuple[Any, Any]:
+def _open(name: str, facts: dict[str, str]) -> tuple[Any, Any]:
     """Return the record of a checkpoint, with what is stated of a folder, and the source of its bytes."""
     from zoo.models.factory import open_model
     from zoo.publishing.saving import with_metadata
@@ -119,10 +119,10 @@ def _open(name: str, stated: dict[str, str]) -> tuple[Any, Any]:
     opened = open_model(model_reference(name), required=True)
     if opened.weight is None:
         raise SaveError(f"{opened.weight_name} is in no catalog: its own publisher keeps it, and it is published there")
-    if stated and not isinstance(opened.source, LocalFolder):
-        options = ", ".join(f"--{field.replace('_', '-')}" for field in stated)
+    if facts and not isinstance(opened.source, LocalFolder):
+        options = ", ".join(f"--{field.replace('_', '-')}" for field in facts)
         raise SaveError(f"{options}: {opened.weight.name} is published with the record that it has; leave it out")
-    return with_metadata(opened.weight, stated) if stated else opened.weight, opened.source
+    return with_metadata(opened.weight, facts) if facts else opened.weight, opened.source
 
 
 def _missing(source: Any) -> list[str]:

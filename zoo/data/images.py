@@ -231,17 +231,17 @@ class Transform:
         return torch.from_numpy(np.stack(planes)).reshape(*axes, size, size)
 
     def _fit(self, image: Image.Image) -> Image.Image:
-        size, stated = self.preprocessing.size, self.preprocessing
-        if stated.crop_pct != 1.0:
+        size, preparation = self.preprocessing.size, self.preprocessing
+        if preparation.crop_pct != 1.0:
             from torchvision.transforms.v2 import InterpolationMode, functional
 
-            mode = InterpolationMode(stated.interpolation)
-            image = functional.resize(image, [math.floor(size / stated.crop_pct)], mode)
+            mode = InterpolationMode(preparation.interpolation)
+            image = functional.resize(image, [math.floor(size / preparation.crop_pct)], mode)
             return cast(Image.Image, functional.center_crop(image, [size, size]))
         if image.size == (size, size):
             return image
         # The square alone is resampled: a very long image costs no memory.
-        return ImageOps.fit(image, (size, size), Image.Resampling[stated.interpolation.upper()])
+        return ImageOps.fit(image, (size, size), Image.Resampling[preparation.interpolation.upper()])
 
     def scale(self, pixels: Tensor) -> Tensor:
         """Map bytes (…, C, H, W) to float32 in [0, 1], then to (pixels − mean) / std if the record states them."""

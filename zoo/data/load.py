@@ -43,7 +43,7 @@ LARGEST = 224
 _HUB = "hfds/"
 """Before a set of the Hub."""
 
-Source: TypeAlias = "str | Path | InMemory"
+DataSource: TypeAlias = "str | Path | InMemory"
 """Data as a user names them; see `load_data`."""
 
 
@@ -69,7 +69,7 @@ class DataOptions:
 DEFAULTS = DataOptions()
 
 
-def load_data(source: Source, options: DataOptions = DEFAULTS) -> DataSplits:
+def load_data(source: DataSource, options: DataOptions = DEFAULTS) -> DataSplits:
     """Load the images to train on and those to be measured on.
 
     Data without a validation split are divided 80/20, class by class. Every image becomes RGB, upright and square: its
@@ -102,7 +102,7 @@ def load_data(source: Source, options: DataOptions = DEFAULTS) -> DataSplits:
 
 
 def load_split(
-    source: Source,
+    source: DataSource,
     split: Split,
     options: DataOptions = DEFAULTS,
     *,
@@ -133,7 +133,7 @@ def load_split(
     return _prepare([data], preprocessing, options)[0]
 
 
-def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, force: bool = False) -> dict[str, Any]:
+def pack(source: DataSource, out: Path, options: DataOptions = DEFAULTS, *, force: bool = False) -> dict[str, Any]:
     """Write any data, decoded, into one .npz; of sound images, a training on it equals one on `source` at that size.
 
     All pixels are held in memory. Damaged images are left out, and so the others may be divided otherwise.
@@ -185,7 +185,7 @@ def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, force: b
     }
 
 
-def sample_images(source: Source, limit: int, options: DataOptions = DEFAULTS) -> ImageDataset:
+def sample_images(source: DataSource, limit: int, options: DataOptions = DEFAULTS) -> ImageDataset:
     """Open at most `limit` images, spread over the classes; of data with a validation split, of that.
 
     `source` is as for `load_split`; or an image file, or a folder with images that are not sorted into classes.
@@ -210,7 +210,7 @@ def identify_data(data: object) -> str:
     return str(path.resolve()) if isfile(path) or isdir(path) else str(data)
 
 
-def open_parts(source: Source, wanted: Sequence[str], options: DataOptions = DEFAULTS) -> dict[str, ImageDataset]:
+def open_parts(source: DataSource, wanted: Sequence[str], options: DataOptions = DEFAULTS) -> dict[str, ImageDataset]:
     """Open those splits, each by its name in `wanted`; or all images as `WHOLE`, if they are not divided.
 
     A data set of a plugin that changes other data opens these by it.
@@ -222,7 +222,7 @@ def open_parts(source: Source, wanted: Sequence[str], options: DataOptions = DEF
     return {name: _find(parts, name, source) for name in wanted}
 
 
-def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset]:
+def _open(source: DataSource, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset]:
     """Open all splits that a source has, or those that are wanted; raises `InputError` for what is none."""
     if not isinstance(source, str | Path):
         return open_in_memory(source)
@@ -282,7 +282,7 @@ def _tables(path: Path) -> list[Path]:
     return [path] if path.suffix.lower() in (".tar", ".parquet") and isfile(path) else []
 
 
-def _find(parts: Mapping[str, Any], split: str, source: Source) -> Any:
+def _find(parts: Mapping[str, Any], split: str, source: DataSource) -> Any:
     """Return a split under any of its names."""
     for name in SPLIT_ALIASES.get(split, ()):
         if name in parts:

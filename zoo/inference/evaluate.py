@@ -333,13 +333,13 @@ def measure_weight(
 def _load(
     opened: OpenedModel, data: Any, split: Literal["train", "val"], options: DataOptions
 ) -> tuple[ImageSplit, list[str]]:
-    stated = opened.preprocessing(options.image_size)
+    preprocessing = opened.preprocessing(options.image_size)
     if (known := _trained_on(opened)) and known == identify_data(data):
-        splits = load_data(data, replace(options, image_size=stated.size, limit=None))
+        splits = load_data(data, replace(options, image_size=preprocessing.size, limit=None))
         if splits.train.classes == opened.labels:
             chosen = splits.train if split == "train" else splits.val
             return chosen, [f"of the data that it was trained on, the {split} part"]
-    return load_split(data, split, options, classes=opened.labels, preprocessing=stated), []
+    return load_split(data, split, options, classes=opened.labels, preprocessing=preprocessing), []
 
 
 def _trained_on(opened: OpenedModel) -> str | None:

@@ -92,6 +92,6 @@ def _twin(model: ImageClassifier, registry: Registry | None) -> dict[str, Any] |
 def _options_taken(spec: Spec, registry: Registry) -> dict[str, list[str]]:
     """Names of the options that the family and its components take."""
     kinds = [kind for kind in ("encoder", "decoder", "neuron") if spec.get(kind) is not None]
-    taken = {kind: registry.load(kind, str(spec[kind])).options for kind in kinds}
-    taken["family"] = registry.load("family", spec.family)().options
-    return {kind: sorted(options) for kind, options in taken.items() if options}
+    options_by_kind = {kind: registry.load(kind, str(spec[kind])).options for kind in kinds}
+    options_by_kind["family"] = registry.load("family", spec.family)().options
+    return {kind: sorted(options) for kind, options in options_by_kind.items() if options}

@@ -54,7 +54,7 @@ def energy_models(registry: Registry | None = None) -> dict[str, type[EnergyMode
     return models
 
 
-def describe_model(name: str, model: type[EnergyModel]) -> dict[str, Any]:
+def describe_energy_model(name: str, model: type[EnergyModel]) -> dict[str, Any]:
     """Return name, source, prices and scope of a model, as JSON."""
     keys = ("source", "prices", "charges", "leaves_out", "saturates")
     return {"name": name, **{key: getattr(model, key) for key in keys}}
@@ -97,7 +97,7 @@ class Estimate:
     def to_json(self) -> dict[str, Any]:
         """One JSON object; picojoules of one image."""
         return {
-            **describe_model(self.name, self.model),
+            **describe_energy_model(self.name, self.model),
             "network_pj": self.network and self.network.total,
             "control_pj": self.control and self.control.total,
             "twin_pj": self.twin and self.twin.total,

@@ -81,8 +81,14 @@ _OPERATORS = {
 }
 """Price → names of torch's operators."""
 PRICES = (
-    *(*ENCODER_PRICES, *DECODER_PRICES, *NEURON_PRICES),
-    *(FOLDED_NORM, FOLDED_SCALE, QUANTISED, NORM, *_OPERATORS),
+    *ENCODER_PRICES,
+    *DECODER_PRICES,
+    *NEURON_PRICES,
+    FOLDED_NORM,
+    FOLDED_SCALE,
+    QUANTISED,
+    NORM,
+    *_OPERATORS,
 )
 """Prices that do not depend on the installed components: the defaults of those that declare none, and the rest.
 
@@ -103,7 +109,7 @@ NORM_OPERATORS = (
     "_batch_norm_with_update",
 )
 
-WHOLE = (*NEURONS, Encoder, Decoder, QuantisedReLU)
+CHARGED_WHOLE = (*NEURONS, Encoder, Decoder, QuantisedReLU)
 """Modules that are charged as a whole, whatever they compute inside."""
 
 

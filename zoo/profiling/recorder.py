@@ -33,6 +33,7 @@ from zoo.families.unit_spikes import ScaledIdentity
 from zoo.models.steps import LAYERS
 from zoo.profiling.prices import (
     BY_OPERATOR,
+    CHARGED_WHOLE,
     FOLDED_NORM,
     FOLDED_SCALE,
     MOVE,
@@ -40,7 +41,6 @@ from zoo.profiling.prices import (
     NORM,
     NORM_OPERATORS,
     POOLING,
-    WHOLE,
     Part,
     prices_of,
 )
@@ -174,7 +174,7 @@ class _Kind(NamedTuple):
         return cls(
             name,
             branch=network.branch_of(name) if isinstance(network, ImageClassifier) else None,
-            whole=isinstance(module, WHOLE),
+            whole=isinstance(module, CHARGED_WHOLE),
             encodes=isinstance(module, Encoder),
             fires=isinstance(module, NEURONS),
             may_fire=not (zoos or built_in or module is network),

@@ -161,14 +161,14 @@ class Profile(Cost):
             ratio = self.macs / self.control.macs
             saved = f": {1 - ratio:.0%} less" if ratio < 1 else ""
             return f"{self.name} costs {in_digits(ratio)} times the MACs of {control}{saved}"
-        said = (
+        sentence = (
             f"{self.name} costs {self.energy_range.in_words} times the energy of {control}, depending on the model of "
             f"energy; {in_digits(self.energy_ratio)} times by 32-bit arithmetic alone"
         )
         if self.twin is None:
-            return said
+            return sentence
         twin = f"its twin {self.twin.name} (levels={self.levels}), which gives the same answers without spikes"
-        return f"{said}; with zeros skipped on both sides {self.energy_range.twin_in_words} times that of {twin}"
+        return f"{sentence}; with zeros skipped on both sides {self.energy_range.twin_in_words} times that of {twin}"
 
     @property
     def energy_range(self) -> EnergyRange | None:
@@ -488,8 +488,8 @@ def _open_images(
 
     def checked(place: int, image: Tensor) -> Tensor:
         if not isinstance(image, Tensor) or not image.is_floating_point() or image.shape != shape:
-            seen = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
-            raise InputError(f"image {place} is {seen}; wanted: floating-point tensors {shape}, all alike")
+            kind = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
+            raise InputError(f"image {place} is {kind}; wanted: floating-point tensors {shape}, all alike")
         if in_unit_range and not bool(((image >= 0) & (image <= 1)).all()):  # NaN is neither
             raise InputError(f"image {place} holds values outside [0, 1], or NaN; scale pixels to [0, 1]")
         return image
@@ -522,11 +522,11 @@ def _measure(
         stacked = torch.stack(chunk).to(weights.device, weights.dtype)
         count += len(chunk)
         for role, network in folded.items():
-            seen = _seen_by(network, stacked)
+            inputs = _seen_by(network, stacked)
             with recorders[role].watching(len(chunk)):
-                network(seen)
+                network(inputs)
             for model in models[role].values():
-                model.measure(seen)
+                model.measure(inputs)
     return {role: Observation(recorders[role].counts(count), models[role]) for role in folded}
 
 

@@ -113,8 +113,8 @@ def install_words(providers: Iterable[str]) -> str:
 
 def source_url() -> str:
     """Return the address of this project's repository, as its distribution states it; '' if it states none yet."""
-    stated = (entry.partition(", ") for entry in distribution(OURS).metadata.get_all("Project-URL") or ())
-    addresses = {label: address for label, _, address in stated}
+    links = (entry.partition(", ") for entry in distribution(OURS).metadata.get_all("Project-URL") or ())
+    addresses = {label: address for label, _, address in links}
     address = addresses.get("Source", "")
     return "" if "/OWNER/" in address else address
 

@@ -73,8 +73,8 @@ def add_card(folder: ModelFolder, reference: str, catalog: Catalog | None = None
     spec = stored_spec(weight)
     for component in providers_of(spec):
         if component.distribution == NOTEBOOK:
-            said = f"{component.kind} {component.name!r} is registered in this process alone"
-            raise SaveError(f"{weight.name}: {said}; put it into a distribution (zoo plugins new), then publish")
+            problem = f"{component.kind} {component.name!r} is registered in this process alone"
+            raise SaveError(f"{weight.name}: {problem}; put it into a distribution (zoo plugins new), then publish")
     start = _find_start(weight, catalog or default_catalog())
     card = write_card(weight, spec, reference, find_control(weight, spec, catalog), start)
     return ModelFolder(weight, {**folder.files, CARD: card, **write_results(weight)})

@@ -65,10 +65,10 @@ class ModelFolder:
 def check_new_folder(path: Path) -> None:
     """Raise `SaveError` if something would be written over, or is out of reach."""
     try:
-        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        is_occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
     except (OSError, ValueError) as error:
         raise SaveError(f"{path} cannot be written: {error}") from error
-    if taken:
+    if is_occupied:
         raise SaveError(f"{path} is a file or not empty; name a folder that is empty or does not exist yet")
 
 
@@ -218,8 +218,8 @@ def save(
         InputError, CompositionError: the image size is too small for the network, or out of range.
         OptionError: `model` is not a network of the zoo.
     """
-    stated: dict[str, Any] = {"license": license, "dataset": dataset, "metrics": dict(metrics or {})}
-    saved = folder_of(model, labels, tag, image_size, registry, **stated)
+    facts: dict[str, Any] = {"license": license, "dataset": dataset, "metrics": dict(metrics or {})}
+    saved = folder_of(model, labels, tag, image_size, registry, **facts)
     saved.write(Path(folder), overwrite=overwrite)
     return saved.weight
 

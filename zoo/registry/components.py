@@ -328,9 +328,9 @@ class Registry:
         stored = {normalise(name) for name in providers}
         chosen: list[Component] = []
         for kind, names in self._components.items():
-            stated = normalise(components.get(kind, ""))
+            named = normalise(components.get(kind, ""))
             for claims in names.values():
-                of_stated = [c for c in claims if c.distribution == stated]
+                of_stated = [c for c in claims if c.distribution == named]
                 of_stored = [c for c in claims if c.distribution in stored]
                 own = _own(of_stored)
                 chosen += of_stated or ([own] if own else of_stored) or claims
@@ -373,12 +373,12 @@ def _clash(claims: Iterable[Component]) -> str:
     """Say who claims a name, and what to write."""
     claims = sorted(claims, key=lambda claim: claim.distribution)  # the same message whatever the order of sys.path
     kind, name = claims[0].kind, claims[0].name
-    said = f"{kind} {name!r} is claimed by {' and '.join(claim.origin for claim in claims)}"
+    claim = f"{kind} {name!r} is claimed by {' and '.join(claim.origin for claim in claims)}"
     own = _own(claims)
     choices = " or ".join(repr(f"{claim.distribution}:{name}") for claim in claims if claim is not own)
     if own is not None:
-        return f"{said}; {name!r} means that of {OURS}; write {choices} for another, or uninstall it"
-    return f"{said}; write {choices}, or uninstall one"
+        return f"{claim}; {name!r} means that of {OURS}; write {choices} for another, or uninstall it"
+    return f"{claim}; write {choices}, or uninstall one"
 
 
 @functools.cache
@@ -477,8 +477,8 @@ def parse_name(name: str, registry: Registry | None = None) -> Spec:
     except ZooError:
         raise
     except Exception as error:  # a defect of the plugin
-        said = f"cannot read {shorten(name, 120)}: {type(error).__name__}: {error}"
-        raise ComponentError(f"family {family_name!r} of {component.origin} {said}") from error
+        problem = f"cannot read {shorten(name, 120)}: {type(error).__name__}: {error}"
+        raise ComponentError(f"family {family_name!r} of {component.origin} {problem}") from error
 
 
 def _spec_of(name: str, family: Any, fields: Iterable[tuple[str, Value]], tag: str | None) -> Spec:

@@ -40,8 +40,8 @@ def install_plugin(distribution: str) -> str:
     if folder is None or not folder.is_dir():
         return f"pip install {distribution}"
     needed = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    beside = [folder.with_name(re.split(r"[^\w.-]", line)[0]) for line in needed]
-    return f"pip install {shlex.join(str(each) for each in (*beside, folder) if each.is_dir())}"
+    dependencies = [folder.with_name(re.split(r"[^\w.-]", line)[0]) for line in needed]
+    return f"pip install {shlex.join(str(each) for each in (*dependencies, folder) if each.is_dir())}"
 
 
 def _source_tree() -> tuple[Path | None, bool]:

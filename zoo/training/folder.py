@@ -118,8 +118,8 @@ class RunFolder:
             raise InputError(f"{self.path} is a file; choose a folder as `out`")
         present = [name for name in (CHECKPOINT, RUN, MODEL, CONFIG) if (self.path / name).exists()]
         if present and not (resume and RUN in present):
-            said = f"{self.path} holds {', '.join(present)}"
-            raise InputError(f"{said}; continue a run by `resume=True`, or choose another `out`")
+            contents = f"{self.path} holds {', '.join(present)}"
+            raise InputError(f"{contents}; continue a run by `resume=True`, or choose another `out`")
         undivided = isinstance(data, str | Path) and Path(data).is_dir() and not any(Path(data).glob("train*"))
         if undivided and self.path.resolve().is_relative_to(Path(str(data)).resolve()):
             raise InputError(f"{self.path} lies in {data}, where a folder is a class; choose another `out`")

@@ -153,8 +153,10 @@ def _split_biases(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Divide the parameters into batch norms' biases, whose rate is multiplied and whose decay is not, and others."""
     norms = [module for module in model.modules() if isinstance(module, NORMS)]
     biases = [norm.bias for norm in norms if isinstance(norm.bias, nn.Parameter)]
-    taken = set(map(id, biases))
-    others = [parameter for parameter in model.parameters() if id(parameter) not in taken and parameter.requires_grad]
+    bias_ids = set(map(id, biases))
+    others = [
+        parameter for parameter in model.parameters() if id(parameter) not in bias_ids and parameter.requires_grad
+    ]
     rate, decay = recipe.learning_rate * recipe.bias_rate, recipe.weight_decay / recipe.bias_rate
     return [{"params": others}, {"params": biases, "lr": rate, "weight_decay": decay}]
 

@@ -381,10 +381,10 @@ class _Run:
 
     def _make_model(self, evaluation: Evaluation | None = None) -> ModelFolder:
         network, recipe, rows = self.training.network, self.training.recipe, self.training.rows
-        train, val, stated = self.splits.train, self.splits.val, stated_preprocessing(network)
+        train, val, preprocessing = self.splits.train, self.splits.val, stated_preprocessing(network)
         facts = {
             "labels": train.classes,
-            "preprocessing": Preprocessing(size=train.size[0], mean=stated.mean, std=stated.std),
+            "preprocessing": Preprocessing(size=train.size[0], mean=preprocessing.mean, std=preprocessing.std),
             "dataset": self.config.dataset,
             "dataset_note": printable(without_folders(f"trained on {train.origin}; measured on {val.origin}")),
             "recipe": self._describe_recipe(),

@@ -142,8 +142,8 @@ def _calibrate_scales(model: ImageClassifier, data: ImageSplit, images: int) -> 
 def _fit_frames(opened: OpenedModel, axes: tuple[int, ...]) -> OpenedModel:
     """Give an untrained network of frames as many timesteps as the frames of its data, if no option says otherwise."""
     options = opened.spec.options
-    stated = any("timesteps" in options.get(kind, {}) for kind in ("family", "encoder"))
-    if len(axes) == 1 or stated or opened.weight_name or opened.spec.get("encoder") != "frames":
+    has_timesteps = any("timesteps" in options.get(kind, {}) for kind in ("family", "encoder"))
+    if len(axes) == 1 or has_timesteps or opened.weight_name or opened.spec.get("encoder") != "frames":
         return opened
     return replace(opened, spec=opened.spec.with_options({"encoder": {"timesteps": axes[0]}}))
 

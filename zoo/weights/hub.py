@@ -243,7 +243,7 @@ def _explain(error: BaseException, address: str) -> str:
     import httpx2
     from huggingface_hub import errors
 
-    said = printable(" ".join(str(error).split()))[:400] or type(error).__name__
+    reason = printable(" ".join(str(error).split()))[:400] or type(error).__name__
     if isinstance(error, errors.RepositoryNotFoundError):
         return f"{address} has no such repository, or none that you may read; check its name, or {_LOG_IN}"
     if isinstance(error, errors.RevisionNotFoundError):
@@ -251,9 +251,9 @@ def _explain(error: BaseException, address: str) -> str:
     if isinstance(error, errors.HfHubHTTPError):
         status = error.response.status_code
         hints = {401: _LOG_IN, 403: _LOG_IN, 404: _LOG_IN, 412: "it has changed meanwhile; run it again"}
-        return f"{address} answered {said}; {hints.get(status, 'try again later')}"
+        return f"{address} answered {reason}; {hints.get(status, 'try again later')}"
     if isinstance(error, httpx2.HTTPError | httpx2.InvalidURL):
         return f"{address} cannot be reached ({type(error).__name__}); check the address and the network"
     if isinstance(error, OSError):
-        return said
-    return f"{address} does not answer as a Hub does ({type(error).__name__}: {said}); check the address and HF_TOKEN"
+        return reason
+    return f"{address} does not answer as a Hub does ({type(error).__name__}: {reason}); check the address and HF_TOKEN"

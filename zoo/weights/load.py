@@ -328,14 +328,14 @@ def stated_preprocessing(model: ImageClassifier, image_size: int | None = None) 
     return build_preprocessing(size, cfg).at(image_size)
 
 
-def build_preprocessing(size: int, stated: Mapping[str, Any]) -> Preprocessing:
+def build_preprocessing(size: int, facts: Mapping[str, Any]) -> Preprocessing:
     """Build Preprocessing from facts that a publisher or timm states, one number for channels that are all alike."""
     return Preprocessing(
         size=size,
-        interpolation=stated["interpolation"],
-        crop_pct=stated["crop_pct"],
-        mean=_collapse_equal(stated["mean"]),
-        std=_collapse_equal(stated["std"]),
+        interpolation=facts["interpolation"],
+        crop_pct=facts["crop_pct"],
+        mean=_collapse_equal(facts["mean"]),
+        std=_collapse_equal(facts["std"]),
     )
 
 

@@ -125,10 +125,10 @@ class Published(WeightOrigin):
     """A weight that the network's own publisher keeps, at its newest commit."""
 
     def __init__(self, published: PublishedWeights) -> None:
-        stated = published.stated
-        preprocessing = weights.build_preprocessing(stated.image_size or DEFAULT_IMAGE_SIZE, vars(stated))
+        facts = published.stated
+        preprocessing = weights.build_preprocessing(facts.image_size or DEFAULT_IMAGE_SIZE, vars(facts))
         counts = published.num_classes, published.in_chans
-        super().__init__(*counts, preprocessing, published.tag, stated.license, stated.labels)
+        super().__init__(*counts, preprocessing, published.tag, facts.license, facts.labels)
         self.published = published
 
     def read(self, open_hub: Callable[[], Hub]) -> Tensors:
