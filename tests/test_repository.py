@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 from zoo_kit.hub import hub
 from zoo_kit.loopback import LoopbackHub
 
@@ -99,8 +100,8 @@ def test_a_page_of_many_words_of_the_glossary_links_to_it() -> None:
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 @pytest.mark.timeout(900)  # on a machine that does much else
 def test_every_line_of_a_guide_runs(guide: Path, hub: LoopbackHub, tmp_path: Path) -> None:
-    """In one process, in an empty folder, in order; `text` is not run, and `py` is run by a test of its own."""
-    assert {language for language, _ in blocks(guide)} <= {"python", "py", "bash", "text"}
+    """In one process, in an empty folder, in order; `text` is not run."""
+    assert {language for language, _ in blocks(guide)} <= {"python", "bash", "text"}
     run = [(language, text) for language, text in blocks(guide) if language in ("python", "bash")]
     environment = {
         **os.environ,
@@ -111,6 +112,17 @@ def test_every_line_of_a_guide_runs(guide: Path, hub: LoopbackHub, tmp_path: Pat
     command = [sys.executable, "-c", f"BLOCKS = {run!r}\n{RUNNER}"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=840)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_example_for_timm_trains(tmp_path: Path) -> None:
+    for label, level in (("dark", 30), ("bright", 200)):
+        (tmp_path / label).mkdir()
+        for number in range(4):
+            Image.new("RGB", (32, 32), (level + number,) * 3).save(tmp_path / label / f"{number}.png")
+    command = [sys.executable, str(DOCS / "examples" / "timm_train.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert len(re.findall(r"loss \d", done.stdout)) == 2
 
 
 @pytest.mark.slow
