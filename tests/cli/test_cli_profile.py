@@ -112,5 +112,16 @@ def test_any_module_is_counted_with_its_weights(photos: Path, tmp_path: Path, mo
     assert run(*arguments, "--csv").stdout.count("\n") == 2
     torch.save({"1.weight": torch.ones(2, 191)}, "mine.pt")
     assert "mine.pt" in run(*arguments, "--weights", "mine.pt").stderr
-    assert "mine:other" in run("profile", "--module", "mine:other", "--data", photos).stderr
-    assert run("profile").exit_code == run("profile", TINY, "--module", "mine:build").exit_code == 2
+    Path("mine.pt").write_text("hello")
+    for bad in ("mine.pt", "missing.pt"):
+        result = run(*arguments, "--weights", bad)
+        assert (result.exit_code, bad in result.stderr, "Traceback" in result.output) == (2, True, False)
+    for bad in ("mine:other", "mine", "builtins:max"):
+        assert bad in run("profile", "--module", bad, "--data", photos).stderr
+    for wrong in (
+        (),
+        (TINY, "--module", "mine:build"),
+        (TINY, "--weights", "mine.pt"),
+        (*arguments[1:], "--num-classes", 2),
+    ):
+        assert run("profile", *wrong).exit_code == 2

@@ -172,6 +172,14 @@ def test_counting_changes_nothing() -> None:
     assert (wrapped.name, wrapped.activity) == (found.name, found.activity)
 
 
+def test_as_many_images_as_timesteps_are_told_apart_by_the_first() -> None:
+    images = torch.rand(T, 1, 8, 8)
+    network, options = spikingjelly_network().eval(), NETWORKS["spikingjelly"][1]
+    found, one_by_one = (profile(network, images=images, images_per_batch=n, **options) for n in (T, 1))
+    assert found.timesteps == T
+    assert found.activity == one_by_one.activity
+
+
 class Shared(nn.Module):
     """One layer that is called twice, and once more by torch.nn.functional."""
 
@@ -246,7 +254,10 @@ class Broken(nn.Module):
         (nn.Identity(), {"images": ["cat.png"]}, InputError, "str"),
         (nn.Identity(), {"images": torch.full((1, 3), torch.nan)}, InputError, "NaN"),
         (nn.Identity(), {"images": torch.rand(0, 3)}, InputError, "no images"),
+        (nn.Identity(), {"images": 5}, InputError, "int"),
         (nn.Identity(), {"images": torch.rand(1, 3), "reset": 1}, OptionError, "reset"),
+        (nn.Identity(), {"images": torch.rand(1, 3), "reset": len}, CountingError, "reset= raised TypeError"),
+        (nn.Identity(), {"images": torch.rand(1, 3), "inputs": float}, CountingError, "inputs= raised"),
         (nn.Sequential(nn.Linear(3, 3), Broken()), {"images": torch.rand(1, 3)}, CountingError, "1 .Broken"),
         (
             nn.Sequential(nn.Linear(3, 2), neuron.LIFNode()),
@@ -255,7 +266,7 @@ class Broken(nn.Module):
             "reset_net",
         ),
     ],
-    ids=range(7),
+    ids=range(10),
 )
 def test_bad_input_has_its_own_error(module: nn.Module, arguments: Any, error: type[Exception], named: str) -> None:
     with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import wrap
@@ -78,10 +78,16 @@ def profile_command(
     The plugin zoo-energy adds further published energy models. --module
     counts any torch module on the images of --data.
     """
-    if (name is None) == (module is None):
-        raise typer.BadParameter("give a NAME, or --module package.module:build")
+    _refuse(
+        {
+            "give a NAME, or --module package.module:build": (name is None) == (module is None),
+            "--weights, --reset and --inputs go with --module": module is None and any((weights, reset, inputs)),
+            "--num-classes goes with a NAME": module is not None and num_classes is not None,
+            "give --latex or --csv": latex and csv,
+        }
+    )
     if module is not None:
-        cost = _count_module(module, weights, reset, inputs, data, image_size, limit, data_root)
+        cost = _count_module(module, weights, reset, inputs, data, image_size, limit, data_root, device)
     else:
         cost = _count_named(str(name), image_size, num_classes, data, limit, data_root, device)
     if html is not None:
@@ -101,6 +107,12 @@ def profile_command(
             say(*wrap(part, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False), sep="\n")
         else:
             console.print(part)
+
+
+def _refuse(refusals: Mapping[str, bool]) -> None:
+    for reason, refused in refusals.items():
+        if refused:
+            raise typer.BadParameter(reason)
 
 
 def _report() -> Any:
@@ -137,6 +149,7 @@ def _count_module(
     image_size: int | None,
     limit: int,
     root: Path | None,
+    device: str,
 ) -> Profile:
     from zoo.catalog.records import Preprocessing
     from zoo.contracts.family import DEFAULT_IMAGE_SIZE
@@ -148,7 +161,7 @@ def _count_module(
     built = build_module(reference, weights)
     functions = {"reset": reset and import_function(reset), "inputs": inputs and import_function(inputs)}
     with _sample(data, limit, root, Preprocessing(size=image_size or DEFAULT_IMAGE_SIZE)) as images:
-        return profile(built, images=images, **functions)  # type: ignore[arg-type] # functions, as they are checked
+        return profile(built, images=images, device=device, **functions)  # type: ignore[arg-type] # functions, as they are checked
 
 
 @contextmanager
@@ -237,13 +250,14 @@ def _energy(profile: Profile, layers: bool) -> Iterator[str | Table]:
         ],
     )
     yield ""
-    rivals = ("control", "twin") if profile.twin is not None else ("control",)
+    rivals = ("control", "twin")[: 2 if profile.twin else 1 if profile.control else 0]
     header = [cell for rival in rivals for cell in (rival, "ratio")]
     energies = [_energy_row(estimate, len(rivals)) for estimate in profile.estimates]
     yield _table(("energy model", "network", *header), energies)
-    yield from (f"{model.name} does not run here: {model.refusal}" for model in profile.estimates if model.refusal)
-    yield ""
-    yield profile.statement
+    yield from _refusals(profile.estimates)
+    if profile.statement:
+        yield ""
+        yield profile.statement
     if profile.additions_per_mac is not None:
         yield (
             f"{profile.spikes_per_activation:.2f} spikes stand for a nonzero activation of the twin. Spikes win over "
@@ -269,6 +283,16 @@ def _energy(profile: Profile, layers: bool) -> Iterator[str | Table]:
     yield f"{FORMULA}; {SOURCE}"
     left_out = [f"{u.operation}×{n} in {u.module or 'the network'} ({u.kind})" for u, n in activity.uncounted.items()]
     yield f"operations without a price, which are not charged: {_operations(left_out, layers)}"
+
+
+def _refusals(estimates: Sequence[Estimate]) -> Iterator[str]:
+    """Yield a line for every reason why models do not run."""
+    by_reason: dict[str, list[str]] = {}
+    for estimate in estimates:
+        if estimate.refusal:
+            by_reason.setdefault(estimate.refusal, []).append(estimate.name)
+    for reason, names in by_reason.items():
+        yield f"{', '.join(names)} {'does' if len(names) == 1 else 'do'} not run here: {reason}"
 
 
 def _operations(names: list[str], layers: bool) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
@@ -64,13 +63,15 @@ def count_module(
     for name, given in (("reset", reset), ("inputs", inputs)):
         if given is not None and not callable(given):
             raise OptionError(f"{name} must be callable, not {type(given).__name__}")
+    if not isinstance(images, Iterable) or (isinstance(images, Tensor) and not images.dim()):
+        raise InputError(f"images= takes tensors, (N, …) or many (…), not {type(images).__name__}")
     stream = iter(images)
     first = _checked(next(stream, None), None)
-    shape, recorder, count = first.shape, Recorder(module), 0
+    shape, count = first.shape, 0
     rest = chain([first], (_checked(image, shape) for image in stream))
     total = len(images) if isinstance(images, Tensor) else None
     with _left_as_it_was(module, reset), progress("counting", total, visible=total is not None) as advance:
-        _check_state(module, first[None], reset, inputs)
+        recorder = Recorder(module, _check_state(module, first[None], reset, inputs))
         while chunk := list(islice(rest, images_per_batch)):
             _run(module, recorder, torch.stack(chunk), reset, inputs)
             count += len(chunk)
@@ -96,8 +97,8 @@ def _run(module: nn.Module, recorder: Recorder, batch: Tensor, reset: Reset | No
     if weight is not None:
         batch = batch.to(weight.device, weight.dtype if batch.is_floating_point() else None)
     if reset is not None:
-        reset(module)
-    given = batch if inputs is None else inputs(batch)
+        _call("reset=", reset, module)
+    given = batch if inputs is None else _call("inputs=", inputs, batch)
     args = given if isinstance(given, tuple) else () if isinstance(given, Mapping) else (given,)
     keywords = given if isinstance(given, Mapping) else {}
     try:
@@ -112,8 +113,16 @@ def _run(module: nn.Module, recorder: Recorder, batch: Tensor, reset: Reset | No
     return output
 
 
-def _check_state(module: nn.Module, image: Tensor, reset: Reset | None, inputs: Inputs | None) -> None:
-    """Raise `CountingError` if the same image counts differently the second time, or is answered differently."""
+def _call(name: str, function: Callable[..., Any], argument: Any) -> Any:
+    """Call a function of the user's; its exceptions are `CountingError`s that name it."""
+    try:
+        return function(argument)
+    except Exception as error:
+        raise CountingError(f"{name} raised {type(error).__name__}: {error}") from error
+
+
+def _check_state(module: nn.Module, image: Tensor, reset: Reset | None, inputs: Inputs | None) -> int:
+    """Return T of an image; raises `CountingError` if it counts or is answered differently the second time."""
     counted: list[tuple[OperationCounts, Tensor | None]] = []
     for _ in range(2):
         recorder = Recorder(module)
@@ -126,6 +135,7 @@ def _check_state(module: nn.Module, image: Tensor, reset: Reset | None, inputs: 
     if counts != again or not same:
         given = "reset= leaves some of it" if reset else "pass reset=, such as spikingjelly's functional.reset_net"
         raise CountingError(f"{type(module).__name__} keeps state from one batch to the next: {given}")
+    return recorder.timesteps
 
 
 @contextmanager
@@ -142,7 +152,7 @@ def _left_as_it_was(module: nn.Module, reset: Reset | None) -> Iterator[None]:
         for tensor, value in values:
             tensor.detach().copy_(value)
         if reset is not None:
-            reset(module)
+            _call("reset=", reset, module)
 
 
 def layers_of(module: nn.Module, recorder: Recorder, counts: OperationCounts) -> tuple[Layer, ...]:
@@ -171,18 +181,21 @@ def estimates_of(counts: OperationCounts, registry: Registry | None) -> tuple[Es
         if model.measure is EnergyModel.measure:
             estimates.append(Estimate(name, model, model(None).estimate(counts), None))  # type: ignore[arg-type]
         else:
-            estimates.append(Estimate(name, model, None, None, "it runs networks of the zoo alone"))
+            estimates.append(Estimate(name, model, None, None, "it runs only networks of the zoo"))
     return tuple(estimates)
 
 
 def import_function(reference: str) -> Callable[..., Any]:
     """Import `package.module:function`, from the working directory too; raises `InputError`."""
     place, _, name = reference.partition(":")
+    if not name:
+        raise InputError(f"{reference} names no function; write package.module:function")
     with _working_directory_first():
         try:
-            function = getattr(importlib.import_module(place), name or " ")
-        except (ImportError, AttributeError, ValueError) as error:
-            raise InputError(f"{reference} cannot be imported: {error}; write package.module:function") from error
+            function = getattr(importlib.import_module(place), name)
+        except Exception as error:  # the module's own code, too
+            reason = f"{type(error).__name__}: {error}"
+            raise InputError(f"{reference} cannot be imported: {reason}; write package.module:function") from error
     if not callable(function):
         raise InputError(f"{reference} is {type(function).__name__}, not a function; write package.module:function")
     return cast(Callable[..., Any], function)
@@ -190,13 +203,18 @@ def import_function(reference: str) -> Callable[..., Any]:
 
 def build_module(reference: str, weights: Path | None) -> nn.Module:
     """Call `package.module:build` and load a state_dict, .safetensors or tensors of `torch.save`, strictly."""
-    module = import_function(reference)()
+    function = import_function(reference)
+    try:
+        module = function()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{reference}, called without arguments, raised {reason}") from error
     if not isinstance(module, nn.Module):
         raise InputError(f"{reference} returns {type(module).__name__}, not a torch module")
     if weights is not None:
         try:
             module.load_state_dict(_read_state(weights))
-        except RuntimeError as error:  # torch's, which lists every key
+        except (RuntimeError, TypeError) as error:  # torch's, which lists every key
             raise WeightError(f"{weights} does not fit {reference}: {' '.join(str(error).split())}") from error
     return module
 
@@ -206,9 +224,10 @@ def _read_state(file: Path) -> dict[str, Tensor]:
         return read_plain_file(file)
     try:
         return cast(dict[str, Tensor], torch.load(file, map_location="cpu", weights_only=True))
-    except (OSError, UnpicklingError, EOFError) as error:
-        reason = str(error).partition("\n")[0]
-        raise WeightError(f"{file} holds no state_dict of torch.save: {reason}; save module.state_dict()") from error
+    except OSError as error:
+        raise WeightError(f"{file} cannot be read: {error.strerror}") from error
+    except Exception as error:  # of bytes that are no archive torch raises whatever its parser met
+        raise WeightError(f"{file} holds no tensors of torch.save; save module.state_dict()") from error
 
 
 @contextmanager

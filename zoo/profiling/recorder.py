@@ -185,9 +185,13 @@ class _Kind(NamedTuple):
 class Recorder(TorchDispatchMode):
     """Counts the operations of one network; any number of forward passes inside `watching` add up.
 
+    Args:
+        model: the network.
+        timesteps: T until a batch has shown it, of a module that is no network of the zoo.
+
     Attributes:
         outputs: values that each module has returned, by name.
-        timesteps: T, as often as most layers were called for an image; 1 before the first batch.
+        timesteps: T, as often as most layers were called for an image.
     """
 
     @classmethod
@@ -195,7 +199,7 @@ class Recorder(TorchDispatchMode):
         """Do without torch's compiler, which takes a second to import; compiled modules run eagerly while counted."""
         return False
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, timesteps: int = 1) -> None:
         super().__init__()
         self._model = model
         self._kinds = {module: _Kind.of(name, module, model) for name, module in model.named_modules()}
@@ -210,7 +214,7 @@ class Recorder(TorchDispatchMode):
         self._repeated = Work()
         self._uncounted: Counter[Uncounted] = Counter()
         self.outputs: Counter[str] = Counter()
-        self.timesteps = 1
+        self.timesteps = model.timesteps if isinstance(model, ImageClassifier) else timesteps
 
     @contextmanager
     def watching(self, images: int = 1) -> Iterator[None]:
@@ -349,7 +353,8 @@ class Recorder(TorchDispatchMode):
             one, other = one.reshape(-1, one.shape[-1]), other[:, None]
         call = self._calls[-1]
         if isinstance(call.module, nn.Linear):
-            return product_with_weights(one, other.shape[-1], linear_timesteps(call.shape, self._images), result)
+            steps = linear_timesteps(call.shape, self._images, self.timesteps)
+            return product_with_weights(one, other.shape[-1], steps, result)
         if self._weight_name(other):
             steps = 1 if len(one) == self._images else None
             return product_with_weights(one, other.shape[-1], steps, result)

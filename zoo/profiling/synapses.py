@@ -269,10 +269,11 @@ def product_of_two(x: Tensor, other: Tensor, output: Tensor) -> Product:
     return Product(x, x.numel() * other.shape[-1], output.numel(), None, other)
 
 
-def linear_timesteps(shape: Sequence[int], images: int) -> int | None:
-    """Tell T from the shape that a linear layer takes: (N, …), (T, N, …) or (T·N, …)."""
+def linear_timesteps(shape: Sequence[int], images: int, usual: int) -> int | None:
+    """Tell T from the shape that a linear layer takes: (N, …), (T, N, …) or (T·N, …); if T = N, from the usual T."""
+    time_first = len(shape) > 2 and shape[1] == images
     if shape[0] == images:
-        return 1
-    if len(shape) > 2 and shape[1] == images:
+        return images if time_first and usual == images else 1
+    if time_first:
         return shape[0]
     return shape[0] // images if shape[0] % images == 0 else None
