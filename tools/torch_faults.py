@@ -1,6 +1,6 @@
 """Which faults of torch's convolutions the installed torch has: `python -m tools.torch_faults`.
 
-zoo/cpu/guards.py goes around them. One that no supported torch has any more is a guard to remove.
+zoo/cpu/conv.py goes around them. One that no supported torch has any more is a guard to remove.
 """
 
 from __future__ import annotations

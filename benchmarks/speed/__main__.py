@@ -17,7 +17,7 @@ Seconds are the median of the rounds, a ratio is the median of the rounds' own: 
 both sides of it. At one thread it is the processor's time, at more the time on the clock. Then one image, and 64,
 through the smallest weight's network, fused, and compiled as one that no longer changes, beside onnxruntime. Peak
 memory is that of one step (benchmarks/speed/steps.py). Under 16 channels torch's own strided 1×1 convolution writes
-beside its memory in channels_last (zoo/cpu/guards.py): a floor narrower than b16 cannot be measured.
+beside its memory in channels_last (zoo/cpu/conv.py): a floor narrower than b16 cannot be measured.
 """
 
 from __future__ import annotations

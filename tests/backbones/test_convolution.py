@@ -15,8 +15,7 @@ from torch.nn.utils import prune
 import zoo
 from tests.backbones.guarded_memory import run_guarded
 from zoo.backbones.layers import conv
-from zoo.cpu.conv import Conv2d, SpikingConv2d
-from zoo.cpu.layout import pixels_last
+from zoo.cpu.conv import Conv2d, SpikingConv2d, pixels_last
 
 _STEPS = """
 import sys, torch

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.cpu import private
-from zoo.cpu.guards import Pair, centre, goes_to_onednn
+from zoo.cpu.conv import Pair, centre, goes_to_onednn
 
 _Run = Callable[[Tensor, Tensor | None], Tensor]
 """Maps and a bias → the convolution."""

@@ -13,7 +13,7 @@ from zoo.contracts.backbone import Backbone, BlockPlan
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
 from zoo.contracts.neuron import NeuronFactory
-from zoo.cpu import layout
+from zoo.cpu import conv
 from zoo.decoders import averages
 from zoo.decoders.averages import DigitDecoder
 from zoo.families.headed import StagedClassifier
@@ -64,7 +64,7 @@ class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
         """Return what the first block takes: (T·N, C, H, W), or (N, C, H, W) if the encoder stands inside it."""
         if self.takes_frames:
             x = self.encoder(x).flatten(0, 1)
-        x = layout.pixels_last(x) if self.pixels_last else x
+        x = conv.pixels_last(x) if self.pixels_last else x
         if self.takes_frames or self._encoding is not None:
             return x
         return cast(Tensor, self.encoder(x).flatten(0, 1))

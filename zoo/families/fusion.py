@@ -14,9 +14,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from zoo.backbones.layers import FusableSequential
 from zoo.contracts.neuron import Neuron
-from zoo.cpu.conv import CONVOLUTIONS, is_centred
+from zoo.cpu.conv import CONVOLUTIONS, MANY_CHANNELS, is_centred
 from zoo.cpu.functions import at_least_float32
-from zoo.cpu.layout import MANY_CHANNELS
 from zoo.cpu.packed import PackedWeight
 from zoo.errors import InputError
 

@@ -13,7 +13,7 @@ from zoo.contracts.backbone import Backbone, BlockPlan
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, CONSTANT, Encoder
 from zoo.contracts.neuron import RADIX, Neuron, NeuronFactory
-from zoo.cpu import layout
+from zoo.cpu import conv
 from zoo.cpu.private import parts_of
 from zoo.decoders.averages import BitPlaneDecoder
 from zoo.encoders.bitplanes import StraightThroughEncoder, straight_through_number
@@ -134,7 +134,7 @@ class PairedBlock(nn.Module):
         """(N, C, …) → (N, C', …); `args` go to both branches."""
         parts = parts_of(self)
         spiking, analog, gain = parts.get("spiking"), parts.get("analog"), self.gain
-        x = layout.pixels_last(x) if self.pixels_last else x
+        x = conv.pixels_last(x) if self.pixels_last else x
         if spiking is None:
             total = cast(Tensor, cast(nn.Module, analog)(x, *args))
             second = parts.get("second")
@@ -142,7 +142,7 @@ class PairedBlock(nn.Module):
         decoded = scaled(self._decoded(x, parts["encoder"], spiking, parts["decoder"], args), gain)
         x = decoded if analog is None else decoded + analog(x, *args)
         # A decoder may return torch's own order, in which the mean of a head rounds otherwise.
-        return layout.pixels_last(x) if self.pixels_last else x
+        return conv.pixels_last(x) if self.pixels_last else x
 
     def _decoded(self, x: Tensor, encoder: Any, spiking: Any, decoder: Any, args: tuple[Any, ...]) -> Tensor:
         """Return what the spiking branch answers: on planes (T, N, …), on digits (T·N, …), or on their number."""
