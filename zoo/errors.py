@@ -24,7 +24,7 @@ class ModelNameError(ZooError, ValueError):
 
 
 class UnknownComponentError(ModelNameError):
-    """A well-formed name asks for a component that no installed distribution offers.
+    """A well-formed name asks for a component that no installed package offers.
 
     Attributes:
         kind, component: kind and name of that component, if a part of a model's name asks for it.
@@ -36,7 +36,7 @@ class UnknownComponentError(ModelNameError):
 
 
 class MissingPluginError(UnknownComponentError):
-    """A model, or what is stored of one, needs a distribution that is not installed."""
+    """A model, or what is stored of one, needs a package that is not installed."""
 
 
 class CompositionError(ZooError, ValueError):
@@ -52,7 +52,7 @@ class InputError(ZooError, ValueError):
 
 
 class ComponentError(ZooError, ValueError):
-    """A component cannot be used: broken, of another API version, or claimed by several distributions."""
+    """A component cannot be used: broken, of another API version, or claimed by several packages."""
 
 
 class CatalogError(ZooError, ValueError):
@@ -92,7 +92,7 @@ class DivergenceError(TrainingError):
 
 
 class MissingExtraError(ZooError, ModuleNotFoundError):
-    """A call needs an optional distribution; the message says what to `pip install`."""
+    """A call needs an optional package; the message says what to `pip install`."""
 
 
 class ZooWarning(UserWarning):
@@ -160,7 +160,7 @@ def check_target(out: Path, suffix: str, force: bool) -> None:
 
 @contextmanager
 def writing_to(out: Path) -> Iterator[None]:
-    """Raise `InputError` in the place of an error of the file system."""
+    """Raise `InputError` instead of an error of the file system."""
     try:
         yield
     except OSError as error:

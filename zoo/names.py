@@ -36,10 +36,10 @@ class Spec:
     Attributes:
         family: the family's name.
         fields: what the family read, in the order of the name; plain strings and integers.
-        text: the canonical name without tag; a component may stand behind its distribution (`zoo-luu:ratebits`).
+        text: the canonical name without tag; a component may stand behind its package (`zoo-luu:ratebits`).
         tag: which weights, or None.
         settings: given options of components and of the family; they are not part of the name.
-        plain_text: `text` without distributions, as catalogs list it.
+        plain_text: `text` without packages, as catalogs list it.
     """
 
     family: str
@@ -64,11 +64,11 @@ class Spec:
         return dict(self.fields).get(name)
 
     def tagged(self, tag: str) -> Spec:
-        """Copy with a choice of weights."""
+        """Copy with a choice of checkpoint."""
         return replace(self, tag=tag)
 
     def untagged(self) -> Spec:
-        """Copy without a choice of weights."""
+        """Copy without a choice of checkpoint."""
         return replace(self, tag=None)
 
     @property

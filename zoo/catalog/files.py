@@ -1,4 +1,4 @@
-"""registry.yaml of all installed distributions (group `zoo.catalogs`), seen as one catalog. Loads no torch.
+"""registry.yaml of all installed packages (group `zoo.catalogs`), seen as one catalog. Loads no torch.
 
 The names in a file are found without parsing it; a record is parsed and validated when it is asked for.
 """

@@ -74,7 +74,7 @@ def list_models(
     registry: Registry | None = None,
     catalog: Catalog | None = None,
 ) -> list[str]:
-    """List the catalog's variants in its order; with `pretrained`, `variant.tag` of every weight.
+    """List the catalog's variants in its order; with `pretrained`, `variant.tag` of every checkpoint.
 
     Example:
         >>> import zoo
@@ -85,17 +85,17 @@ def list_models(
         filter: shell pattern (`has8_*`) of the variant's name; with `pretrained` of the tagged one too.
         family: a family's name; likewise backbone, encoder, decoder, neuron.
         pretrained: only weights.
-        max_params: most parameters; with `pretrained` those of the weight, else with 10 classes.
-        max_macs: most multiply-accumulates, all timesteps; with `pretrained` those of the weight, else at 32 pixels.
+        max_params: most parameters; with `pretrained` those of the checkpoint, else with 10 classes.
+        max_macs: most multiply-accumulates, all timesteps; with `pretrained` the checkpoint's, else at 32 pixels.
         max_energy: most microjoules an image at 45 nm, measured; of a variant those of its best weight.
         min_top1: least top-1 accuracy in percent; of a variant that of its best weight.
         sort: by `params`, `macs`, `macs_per_timestep`, `timesteps` or `energy`, the lowest first; by `top1`, the
             highest first; or by `name`. A model without the figure comes last.
         registry: components that names are made of; the installed ones by default.
-        catalog: listed weights; those of all installed distributions by default.
+        catalog: listed checkpoints; those of all installed packages by default.
 
     Raises:
-        UnknownComponentError: no installed distribution offers that component.
+        UnknownComponentError: no installed package offers that component.
         OptionError: no such filter or order.
     """
     if not isinstance(filter, str):

@@ -126,7 +126,7 @@ def _open(name: str, facts: dict[str, str]) -> tuple[Any, Any]:
 
 
 def _missing(source: Any) -> list[str]:
-    """Return the reasons of `zoo train` not to publish the weight of a run yet."""
+    """Return the reasons of `zoo train` not to publish the checkpoint of a run yet."""
     from zoo.weights.load import RUN
 
     run = source.path / RUN if isinstance(source, LocalFolder) else None

@@ -82,7 +82,7 @@ class ImageClassifier(nn.Module, ABC):
         feature_info: channels, reduction and module of every level of `forward_intermediates`.
         min_image_size: fewest pixels a side.
         grad_checkpointing: see `set_grad_checkpointing`.
-        pretrained_cfg: facts of the weights, in timm's terms.
+        pretrained_cfg: facts of the checkpoint, in timm's terms.
     """
 
     num_features: int
@@ -278,7 +278,7 @@ class ImageClassifier(nn.Module, ABC):
             InputError: another type, rank, number of frames or channels, or size; with `values` also NaN or infinity.
 
         Warns:
-            ZooWarning: with `values`, once, for pixels outside [0, 1], unless the weights state a mean and std.
+            ZooWarning: with `values`, once, for pixels outside [0, 1], unless the checkpoint states a mean and std.
         """
         if isinstance(x, Proxy):  # torch.fx traces the operations; there is no image yet
             return

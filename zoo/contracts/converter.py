@@ -33,7 +33,7 @@ class CheckpointFacts:
     """Facts of a checkpoint beside its tensors; the defaults stand for those that its publisher does not state.
 
     Attributes:
-        license: of the weights.
+        license: of the checkpoint.
         labels: a name for every class, in the order of the logits.
         dataset: that it was trained on.
         image_size: pixels a side that it was trained with.

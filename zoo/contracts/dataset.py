@@ -1,4 +1,4 @@
-"""Contract of data sets that a distribution offers by name, in the entry-point group `zoo.datasets`."""
+"""Contract of data sets that a package offers by name, in the entry-point group `zoo.datasets`."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ class Prices:
         synapse: an accumulate that a spike triggers in a convolution or linear layer.
         access: a 32-bit word read from memory or written to it.
         skips_zeros: charge no multiply-accumulate whose input is 0.
-        shifts: charge an input of a few levels as `synapse` for every set bit of it, in the place of a multiplication.
+        shifts: charge an input of a few levels as `synapse` for every set bit of it, instead of a multiplication.
         multiplier_bit: a multiplication by an input of a few levels, for every bit that its levels need; its sum costs
             `synapse`. None multiplies it as any other input.
     """

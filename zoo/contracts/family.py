@@ -118,7 +118,7 @@ class Family(ABC):
     """Parses its own remainder of a name and builds the network that it describes.
 
     Attributes:
-        named_by: fields whose value is a name in another distribution → that distribution; its version is stored with
+        named_by: fields whose value is a name in another package → that package; its version is stored with
             weights, as a component's is.
         examples: smallest names behind `family_`, for the conformance kit; a `GrammarFamily` needs none.
     """
@@ -170,7 +170,7 @@ class Family(ABC):
         return ()
 
     def published(self, fields: Mapping[str, Value], tag: str | None) -> PublishedWeights | None:
-        """Find the weights of the network's own publisher; None if it has no such publisher.
+        """Find the checkpoint of the network's own publisher; None if it has no such publisher.
 
         Args:
             fields: of its name.

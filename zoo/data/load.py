@@ -53,7 +53,7 @@ class DataOptions:
     """Options for reading data; see `load_data`.
 
     Attributes:
-        image_size: pixels a side; None for the size of the weight that a run begins with, else for 224 if an image is
+        image_size: pixels a side; None for that of the checkpoint that a run begins with, else for 224 if an image is
             larger, else for the smallest shorter side.
         root: folder of named data sets, also for downloads; None for ~/.cache/has8-zoo/datasets.
         limit: training images to use, all classes alike; None for all.

@@ -1,4 +1,4 @@
-"""Spiking blocks in a row, the input encoded once: a backbone's analog blocks with neurons in the place of ReLUs."""
+"""Spiking blocks in a row, the input encoded once: a backbone's analog blocks with neurons instead of ReLUs."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _SAMPLE = 200_000
 
 
 class ScaledActivation(nn.Module):
-    """An activation in the place of a ReLU with a learned scale θ, a scalar for the layer.
+    """An activation instead of a ReLU with a learned scale θ, a scalar for the layer.
 
     Attributes:
         levels: L, the levels above zero.
@@ -86,7 +86,7 @@ class QuantisedReLU(ScaledActivation):
 
 @final
 class SpikingActivation(ScaledActivation):
-    """θ · neuron(x/θ) in the place of a ReLU: spikes that are worth θ each, T timesteps folded into the batch.
+    """θ · neuron(x/θ) instead of a ReLU: spikes that are worth θ each, T timesteps folded into the batch.
 
     Of digits the largest number is worth θ in the mean over T that its places weigh.
 

@@ -293,14 +293,14 @@ def measure_weight(
 ) -> Measurement:
     """Measure a weight on a split, its classes matched by name.
 
-    Data that hold one undivided set of images are taken whole; but those that the weight's own run divided are divided
+    Data of one undivided set of images are taken whole; but those that the checkpoint's own run divided are divided
     again, so that its training images are left out.
 
     Args:
         name: `variant.tag`, `local-dir:` or `hf-hub:`; a variant alone means its first weight.
         data: as for `load_split`.
         split: the one to measure, if the data have both.
-        options: for reading the data; the weight's image size by default.
+        options: for reading the data; the checkpoint's image size by default.
         batch_size: images at once; None for 250, fewer if they are large.
         device: to compute on.
         early_exit, share: as for `evaluate`.

@@ -95,7 +95,7 @@ def transform(model: ImageClassifier | str, image_size: int | None = None) -> Tr
 
     Args:
         model: a network of the zoo, or a name or reference as `create_model` takes it.
-        image_size: pixels a side; None for the weight's own, or 224 without a weight.
+        image_size: pixels a side; None for the checkpoint's own, or 224 without a checkpoint.
 
     Returns:
         A function from a PIL image or a path to a tensor (3, size, size), and from frames to (T, C, size, size).

@@ -122,11 +122,11 @@ def create_model(
             `hf-hub:org/name@revision` with a commit (a branch or tag gives an `UnpinnedWarning`), or `local-dir:path`,
             or the path alone of a folder.
         pretrained: load published weights: those of the tag, or the variant's first; of `timm_…` timm's own. None: if
-            the name asks for them, by a tag or as a repository or folder. False: the network of the weight, with as
+            the name asks for them, by a tag or as a repository or folder. False: the network of the checkpoint, with as
             many classes and channels, but untrained.
-        num_classes: logits; None for the weight's own, or 1000; 0 for none. With another number than the weight's the
+        num_classes: logits; None for the checkpoint's own, or 1000; 0 for none. With another number than its own the
             last layer is new and random, and a `NewHeadWarning` says so.
-        in_chans: image channels; None for the weight's own, or 3. Of another number the first convolutions are adapted.
+        in_chans: image channels; None for the checkpoint's, or 3. Of another number the first convolutions are adapted.
         checkpoint_path: a safetensors file with all tensors of this network, instead of published weights.
         device: where to build ('meta' allocates nothing).
         dtype: parameters' type.
@@ -136,9 +136,9 @@ def create_model(
         local_files_only: ask the Hub for nothing: take what its cache holds.
         force_download: take nothing from the cache.
         registry: components to build from; the installed ones by default.
-        catalog: listed weights; the installed ones by default.
+        catalog: listed checkpoints; the installed ones by default.
         encoder_options, decoder_options, neuron_options: keyword arguments of the components, which `zoo info NAME`
-            shows. They are stored with a weight, and one that is given here replaces the stored one.
+            shows. They are stored with a checkpoint, and one that is given here replaces the stored one.
         features_only: return a `FeatureMaps`, which gives the feature maps (N, C_i, H_i, W_i) of some levels.
         out_indices: these levels, as in `forward_intermediates`; None for all.
         **options: of the family; `timesteps` of `sew`, `gain` of `has8` and `dual`.
@@ -148,12 +148,12 @@ def create_model(
 
     Raises:
         ModelNameError: (ValueError) the name, tag or reference is wrong.
-        MissingPluginError: (ModelNameError) it needs a distribution that is not installed.
+        MissingPluginError: (ModelNameError) it needs a package that is not installed.
         CompositionError: (ValueError) the components do not fit together.
         OptionError: (TypeError) an option that the family or the component does not take.
         ComponentError: a plugin that the name needs is broken.
         HubError: the Hub cannot be reached, or refuses.
-        WeightError: the weights are missing, altered, or those of another network.
+        WeightError: the tensors are missing, altered, or those of another network.
     """
     if out_indices is not None and not features_only:
         raise OptionError("out_indices chooses levels of features_only=True; add that, or leave it out")
@@ -347,7 +347,7 @@ class OpenedModel:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """A name for every class of its weight; none without a weight."""
+        """A name for every class of its checkpoint; none without a checkpoint."""
         if not self.origin.tag:
             return ()
         return self.origin.labels or weights.default_labels(self.origin.num_classes)
@@ -379,7 +379,7 @@ class OpenedModel:
         warn: bool = False,
         **options: OptionValue,
     ) -> ImageClassifier:
-        """Build as `create_model` does; `warn` gives a `NewHeadWarning` if the last layer is not the weight's."""
+        """Build as `create_model` does; `warn` gives a `NewHeadWarning` if the last layer is not the checkpoint's."""
         if checkpoint_path is not None and (pretrained or self.origin.tag):
             raise OptionError(f"{self.loads} and checkpoint_path name two weights; leave one of them out")
         origin = self._choose_origin(pretrained, checkpoint_path)

@@ -39,7 +39,7 @@ def energy_json(counts: OperationCounts) -> dict[str, Any]:
 
 
 def energy_models(registry: Registry | None = None) -> dict[str, type[EnergyModel]]:
-    """Return the models of all installed distributions by name, the zoo's own first.
+    """Return the models of all installed packages by name, the zoo's own first.
 
     One that cannot be used is left out with a warning.
     """

@@ -186,7 +186,7 @@ class Profile(Cost):
 
     @property
     def spikes_per_activation(self) -> float | None:
-        """Spikes in the place of one nonzero activation of the twin, as inputs of layers; None without a twin."""
+        """Spikes that stand for one nonzero activation of the twin, as inputs of layers; None without a twin."""
         return self._over_twin("nonzero")
 
     @property
@@ -309,8 +309,8 @@ def profile(
         model: a network; or a name as `create_model` takes it. Weights are loaded only if there are images; a network
             without any is initialised from a fixed seed. Any other torch module is counted on images alone: T is as
             often as its layers are called for an image, and it has no control.
-        image_size: pixels a side; by default the images' own, without images the weight's, or 224.
-        num_classes, in_chans: for a name; by default its weight's own, or 1000 classes and 3 channels.
+        image_size: pixels a side; by default the images' own, without images the checkpoint's, or 224.
+        num_classes, in_chans: for a name; by default its checkpoint's own, or 1000 classes and 3 channels.
         images: (N, C, H, W) in [0, 1], or any number of (C, H, W); H = W. They are read as they are needed, and pass
             in batches of bounded memory. (N, T, C, H, W) for a network that takes frames; its control sees their mean.
         reset: called with a module of one's own before every batch, such as spikingjelly's `functional.reset_net`.

@@ -135,7 +135,7 @@ def write_results(weight: StoredWeight) -> dict[str, bytes]:
 
 
 def metadata(weight: StoredWeight, spec: Spec, start: str | None = None) -> ModelCardData:
-    """Make the YAML at the top of the card: licence of the weights, library, tags, data, results as `model-index`."""
+    """Make the YAML at the top of the card: licence, library, tags, data, results as `model-index`."""
     license = weight.license.lower()
     known = license in _HUB_LICENSES
     kinds = {name: "accuracy" if TOP_K.fullmatch(name) else _one_line(name) for name in weight.metrics}

@@ -65,7 +65,7 @@ def add_card(folder: ModelFolder, reference: str, catalog: Catalog | None = None
     """Add the model card to a folder.
 
     Raises:
-        SaveError: no licence, or a component that is in no distribution.
+        SaveError: no licence, or a component that is in no package.
     """
     weight = folder.weight
     if weight.license.strip().lower() in _NO_LICENSE:
@@ -107,7 +107,7 @@ def publish(
         repo_id: `org/name`.
         hub: with a token that may write.
         private: a repository that is made for it is private; one that exists must be.
-        commit_message: None for the name of the weight.
+        commit_message: None for the name of the checkpoint.
         create_pr: open a pull request instead of changing `main`.
 
     Returns:
@@ -174,9 +174,9 @@ def push(
     Args:
         model: a network as `zoo.save` takes it.
         repo_id: `org/name`; the repository is made if it does not exist.
-        license: of the weights, such as `MIT`; it has to be stated.
+        license: of the checkpoint, such as `MIT`; it has to be stated.
         private: publish into a private repository.
-        commit_message: None for the name of the weight.
+        commit_message: None for the name of the checkpoint.
         create_pr: open a pull request, in a repository that someone else reviews.
         endpoint, token: as for `zoo.create_model`.
         **stated: `labels`, `dataset`, `metrics`, `tag`, `image_size`, as for `zoo.save`.

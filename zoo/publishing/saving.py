@@ -198,13 +198,13 @@ def save(
     Args:
         model: a network as `create_model` builds it, of float values, on any device, trained or not.
         folder: a new one, or one that is empty.
-        labels: a name for every class; None for those of the weight that the network was built with, if it has as many
+        labels: a name for every class; None for those of the checkpoint that the network has, if they are as many
             classes, else `class 0`, `class 1`, ….
         license: of the weights; `zoo publish` asks for one.
         dataset: what the network was trained on.
         metrics: `top1` and the like, in percent, measured on unseen images.
-        tag: of the weights, in the name `variant.tag`: lower-case letters and digits, after the first '-' and '_' too.
-        image_size: pixels a side that it was trained with; None for those of the weight that it was built with, or 224.
+        tag: of the checkpoint, as in `variant.tag`: lower-case letters and digits, after the first '-' and '_' too.
+        image_size: pixels a side that it was trained with; None for those of the checkpoint that it has, or 224.
         overwrite: replace the model in the folder, if one is there; other files stay as they are.
         registry: components that the network is made of; the installed ones by default.
 

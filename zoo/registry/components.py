@@ -67,7 +67,7 @@ def name_problem(kind: str, name: str) -> str | None:
 
 
 def normalise(distribution: str) -> str:
-    """Return a distribution's name as package indexes compare it."""
+    """Return a package's name as package indexes compare it."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
@@ -242,7 +242,7 @@ def scan(points: Iterable[importlib.metadata.EntryPoint]) -> Iterator[Component]
 
 
 def _described(distribution: importlib.metadata.Distribution | None) -> tuple[str, str | None]:
-    """Return the normalised name and the version of a distribution."""
+    """Return the normalised name and the version of a package."""
     if distribution is None or not distribution.metadata["Name"]:
         return "(unknown)", None
     return normalise(distribution.metadata["Name"]), distribution.version
@@ -271,7 +271,7 @@ class Registry:
         return self.plain_names(kind) + [f"{c.distribution}:{c.name}" for c in installed]
 
     def plain_names(self, kind: str) -> list[str]:
-        """List the names of one kind without distributions."""
+        """List the names of one kind without packages."""
         return sorted(name for name in self._kind(kind) if not name_problem(kind, name))
 
     def _kind(self, kind: str) -> dict[str, list[Component]]:
@@ -282,10 +282,10 @@ class Registry:
     def find(self, kind: str, name: str) -> Component:
         """Find the component of a name or of `distribution:name`, has8-zoo's own before others.
 
-        Nothing is imported, unless several other distributions offer the name: a broken one is no claim.
+        Nothing is imported, unless several other packages offer the name: a broken one is no claim.
 
         Raises:
-            UnknownComponentError: no installed distribution offers it.
+            UnknownComponentError: no installed package offers it.
             ComponentError: several do.
         """
         claims = self._claims(kind, name)
@@ -312,7 +312,7 @@ class Registry:
         return self.load(kind, name)
 
     def warn_of_rivals(self, kind: str, name: str) -> None:
-        """Warn if has8-zoo's own component is taken though another distribution offers a working one."""
+        """Warn if has8-zoo's own component is taken though another package offers a working one."""
         claims = self._claims(kind, name)
         own = _own(claims)
         if own and (others := [claim for claim in claims if claim is not own and claim.works]):
@@ -383,7 +383,7 @@ def _clash(claims: Iterable[Component]) -> str:
 
 @functools.cache
 def default_registry() -> Registry:
-    """Return the registry of the installed distributions, read once a process."""
+    """Return the registry of the installed packages, read once a process."""
     try:
         points = importlib.metadata.entry_points()
     except Exception as error:  # a malformed file of any distribution; pydantic and torch read it too, and fail
@@ -527,7 +527,7 @@ def providers_of(spec: Spec, registry: Registry | None = None) -> list[Component
 
 
 def check_providers(spec: Spec, stored: Iterable[str], place: str, registry: Registry | None = None) -> None:
-    """Raise `MissingPluginError` if a component comes from another distribution than those stored at `place`."""
+    """Raise `MissingPluginError` if a component comes from another package than those stored at `place`."""
     components = providers_of(spec, registry)
     expected = {normalise(name) for name in stored}
     strange = [c for c in components if c.distribution != NOTEBOOK and normalise(c.distribution) not in expected]

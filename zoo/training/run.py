@@ -76,14 +76,14 @@ def train(
         name: of the model; with a tag, or as `local-dir:` or `hf-hub:`, the run starts from that weight.
         data: as for `zoo.data.load_data`: a folder, a packed file, the name of a data set, a reference, arrays or a
             torch Dataset; or splits that are loaded already.
-        recipe: by name, as the path of a YAML file, or itself; by default `modern`, and `finetune` from a weight.
+        recipe: by name, as the path of a YAML file, or itself; by default `modern`, and `finetune` from a checkpoint.
         changes: settings of the recipe to replace, such as `{"epochs": 3}`.
         out: folder of the run; by default runs/NAME.TAG-RECIPE.
         resume: continue the run in `out`, or start it if there is none. It may be given more epochs: if the learning
             rates so far are those of the longer run, as of a constant schedule, the result is that of the longer run;
             otherwise the run must be finished, and its schedule starts again.
         tag: of the resulting weight; by default the data's name.
-        control: a weight of the network without spikes, by name or reference, that the network starts from: a hybrid
+        control: a checkpoint of the network without spikes, by name or reference, to start from: a hybrid
             takes its analog branches and head, a `sew` or `snn` network its layers.
         model_options: of the model's components by their kind, and of its family: `{"neuron": {"tau": 4.0}}`.
         options: for reading the data; of splits, the limits alone count.
@@ -95,7 +95,7 @@ def train(
         trackers: by accelerate's names: `tensorboard`, `wandb`, `mlflow`, ….
 
     Returns:
-        The folder, the record of the weight, the figures. Python's, numpy's and torch's random generators are seeded
+        The folder, the checkpoint's record, the figures. Python's, numpy's and torch's random generators are seeded
         in every step.
 
     Raises:
@@ -254,7 +254,7 @@ def _absolute(name: str) -> str:
 
 
 def _load_data(source: str | Path | InMemory | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
-    """Load the data of a run; its images get the size of the weight that it begins with, if there is one."""
+    """Load the data of a run; its images get the size of the checkpoint that it begins with, if there is one."""
     if isinstance(source, DataSplits):
         return replace(source, train=limit_images(source.train, options.limit))
     size = opened.preprocessing().size if opened.weight_name and options.image_size is None else None
@@ -286,7 +286,7 @@ class TrainingResult:
 
     @property
     def reference(self) -> str:
-        """The name by which `create_model` and all commands load the weight."""
+        """The name by which `create_model` and all commands load the checkpoint."""
         return f"local-dir:{self.folder}"
 
     @property
@@ -296,7 +296,7 @@ class TrainingResult:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Reasons not to publish the weight yet; empty for one that learned something."""
+        """Reasons not to publish the checkpoint yet; empty for one that learned something."""
         steps, top1 = self.rows[-1].step, self.evaluation.top["top1"]
         guessed = 100 * int(self.evaluation.confusion.sum(1).max()) / self.evaluation.images
         reasons = []

@@ -61,9 +61,9 @@ def begin(opened: OpenedModel, data: ImageSplit, recipe: Recipe, tag: str, contr
 def build(
     opened: OpenedModel, classes: Sequence[str], seed: int, control: OpenedModel | None = None, in_chans: int = 3
 ) -> Start:
-    """Build the network for these classes: freshly initialised, the weight's body with a new head, or from a control.
+    """Build the network for these classes: new, with a checkpoint's body and a new head, or from a control.
 
-    The head is kept if the classes are the weight's own, in its order. Of a weight of the network without spikes, the
+    The head is kept if the classes are the checkpoint's own, in its order. Of a checkpoint without spikes, the
     analog branches and the head are taken, or all layers if both networks have the same; of any other weight, or if
     `opened` is a weight itself, it raises `InputError`.
     """

@@ -1,4 +1,4 @@
-"""Fetch the bytes of a weight, verify them, load them strictly, and describe them in timm's words.
+"""Fetch the bytes of a checkpoint, verify them, load them strictly, and describe them in timm's words.
 
 Size and sha256 come first, then safetensors, then every key and shape. A stored network is config.json beside
 model.safetensors; the config holds names, numbers and versions, never a class path.
@@ -122,7 +122,7 @@ def _read_file(file: Path, limit: int, advice: str) -> bytes:
 
 
 def read_weight(weight: StoredWeight, source: Source, hub: Hub | None = None) -> bytes:
-    """Read the bytes of a weight, exactly those that its record names.
+    """Read the bytes of a checkpoint, exactly those that its record names.
 
     Raises:
         WeightError: missing, or not the recorded bytes.
@@ -221,7 +221,7 @@ def load(model: ImageClassifier, state: Mapping[str, Tensor], place: str, num_cl
 
 
 def _keep_own_head(state: dict[str, Tensor], own: Mapping[str, Tensor], names: Sequence[str]) -> None:
-    """Put the network's own last layers in the place of the stored ones."""
+    """Take the network's own last layers instead of the stored ones."""
     for key in (f"{name}.{part}" for name in names for part in ("weight", "bias")):
         state.pop(key, None)
         if key in own:

@@ -97,7 +97,7 @@ class NoRecord(WeightOrigin):
         return self.tensors
 
     def describe_in(self, model: ImageClassifier, tensors: Tensors | None = None) -> dict[str, Any]:
-        """Describe a network without a weight, of the model's own classes and channels."""
+        """Describe a network without a checkpoint, of the model's own classes and channels."""
         described = NoRecord(model.num_classes, model.in_chans).describe()
         return {"architecture": model.spec.text, **described, **weights.describe_layers(model)}
 

@@ -49,7 +49,7 @@ SUITES: dict[str, type[ComponentTests]] = {suite.kind: suite for suite in (*_NET
 
 
 def suites_of(distribution: str) -> dict[str, type[ComponentTests]]:
-    """Make a test class for every component of an installed distribution, by class name `Test__KIND__NAME`.
+    """Make a test class for every component of an installed package, by class name `Test__KIND__NAME`.
 
     In a test file `globals().update(suites_of("zoo-sparkle"))` does without a class for each.
     """

@@ -1,4 +1,4 @@
-"""`zoo plugins check`: the suites of every component of a distribution, by pytest in another process."""
+"""`zoo plugins check`: the suites of every component of a package, by pytest in another process."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line", "-W", "i
 
 
 def check_distribution(distribution: str) -> list[Row]:
-    """Run the suites of every component of an installed distribution.
+    """Run the suites of every component of an installed package.
 
     Returns:
         One row a check: kind, name, check, outcome (passed, failed or skipped), message (the first cause of a
         failure, or the reason of a skip), consequence_of ('', or the more basic check that fails as well, and comes
-        first). One row for a component that does not load, and for a distribution that ends the process.
+        first). One row for a component that does not load, and for a package that ends the process.
     """
     code = f"from zoo_kit import suites_of\nglobals().update(suites_of({distribution!r}))\n"
     with tempfile.TemporaryDirectory() as folder:

@@ -25,12 +25,12 @@ from zoo_kit.suite import ComponentTests, OptionTests, uniform
 
 
 class CatalogTests(ComponentTests):
-    """A registry.yaml inside a package: variants and weights that a distribution adds."""
+    """A registry.yaml inside a package: variants and checkpoints that a package adds."""
 
     kind = "catalog"
 
     def records(self) -> tuple[WeightRecord, ...]:
-        """Return the records of its weights, in the file's order."""
+        """Return the records of its checkpoints, in the file's order."""
         return read_file(self.load()).weights
 
     def test_its_variants_are_names(self) -> None:
@@ -58,7 +58,7 @@ class CatalogTests(ComponentTests):
 
 
 class WeightTests(CatalogTests):
-    """A distribution of weights: registry.yaml and weight files in one package."""
+    """A package of checkpoints: registry.yaml and weight files in one package."""
 
     def test_its_weights_load_by_name(self) -> None:
         """Every weight is listed and, asked for by its name, classifies a batch into as many classes as it says."""
@@ -105,7 +105,7 @@ class ConverterTests(OptionTests):
 
 
 class CommandTests(ComponentTests):
-    """A command of `zoo` that a distribution adds."""
+    """A command of `zoo` that a package adds."""
 
     kind = "command"
 
@@ -116,7 +116,7 @@ class CommandTests(ComponentTests):
 
 
 class DatasetTests(ComponentTests):
-    """A data set by name that a distribution adds."""
+    """A data set by name that a package adds."""
 
     kind = "dataset"
 
@@ -127,7 +127,7 @@ class DatasetTests(ComponentTests):
 
 
 class EnergyModelTests(ComponentTests):
-    """An energy model that a distribution adds."""
+    """An energy model that a package adds."""
 
     kind = "energy_model"
 

@@ -34,7 +34,7 @@ class ComponentTests(ABC):  # noqa: B024
 
     Attributes:
         kind: set by the suite of the kind.
-        name: of the component, as it stands in a model's name. Its distribution must be installed.
+        name: of the component, as it stands in a model's name. Its package must be installed.
         exempt: checks that this component fails on purpose, without `test_`, with the reason. Each becomes a strict
             xfail: if it passes, the exemption is out of date.
         basics: checks that others build on, the most basic first; if one fails, other failures may be its consequences.

@@ -58,7 +58,7 @@ def build_site(
     demo: Demo | None = None,
     after_weight: Advance = silent,
 ) -> Site:
-    """Build the site of every weight of a catalog.
+    """Build the site of every checkpoint of a catalog.
 
     The same catalog always gives the same bytes.
 
@@ -69,14 +69,14 @@ def build_site(
         ['README.md', 'index.html', 'results.csv', 'results.json']
 
     Args:
-        catalog: the one of all installed distributions by default.
+        catalog: the one of all installed packages by default.
         rates: classify a photograph with each installed weight, for the spike rates of its layers.
         demo: of `make_demo`, a page that classifies in the browser; None for a site without it.
-        after_weight: called after each weight.
+        after_weight: called after each checkpoint.
 
     Raises:
-        InputError: the catalog lists no weights that can be shown.
-        WeightError: the bytes of a weight are not those of its record.
+        InputError: the catalog lists no checkpoints that can be shown.
+        WeightError: the bytes of a checkpoint are not those of its record.
     """
     catalog = catalog or default_catalog()
     results, left_out = results_of(catalog)

@@ -1,4 +1,4 @@
-"""`zoo site`: the catalogs of all installed distributions as a folder of static pages."""
+"""`zoo site`: the catalogs of all installed packages as a folder of static pages."""
 
 from __future__ import annotations
 

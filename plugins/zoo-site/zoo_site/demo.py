@@ -117,10 +117,10 @@ def make_demo(
     """Fetch the runtime and export the network.
 
     Args:
-        weight: name of a weight of a spiking network, `variant.tag`.
+        weight: name of a checkpoint of a spiking network, `variant.tag`.
         registry: address of the npm registry.
         cache: the folder to keep the runtime in.
-        catalog: that lists the weight; the one of all installed distributions by default.
+        catalog: that lists the checkpoint; the one of all installed packages by default.
         runtime: version and hash of onnxruntime-web.
 
     Raises:

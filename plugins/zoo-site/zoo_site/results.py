@@ -1,4 +1,4 @@
-"""Data of the site: the record of every weight, the paper's figures, and spike rates; results.csv and results.json."""
+"""Data of the site: records of all checkpoints, the paper's figures, spike rates; results.csv and results.json."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Result:
 
     @property
     def name(self) -> str:
-        """`variant.tag`, without distributions inside the name."""
+        """`variant.tag`, without packages inside the name."""
         return f"{plain_name(self.record.variant)}.{self.record.tag}"
 
     @property
@@ -70,7 +70,7 @@ class Result:
 
 
 def results_of(catalog: Catalog) -> tuple[list[Result], dict[str, str]]:
-    """Return every weight of a catalog in its order, and the weights that cannot be shown, each with the reason.
+    """Return every checkpoint of a catalog in its order, and those that cannot be shown, each with the reason.
 
     A weight cannot be shown if two distributions give its name to different bytes, or if a part of its name
     belongs to a plugin that is not installed or does not work.

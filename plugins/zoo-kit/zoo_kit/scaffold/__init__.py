@@ -138,7 +138,7 @@ def draft(name: str, kind: str = "neuron", component: str | None = None) -> Plug
         component: None for the distribution's name without `zoo-`.
 
     Raises:
-        InputError: the name is not a distribution's, or taken.
+        InputError: the name is not a package's, or taken.
         UnknownComponentError: no such kind.
         ComponentError: the component's name is not valid, or is taken.
     """
@@ -150,7 +150,7 @@ def draft(name: str, kind: str = "neuron", component: str | None = None) -> Plug
 
 
 def _distribution_name(text: str) -> str:
-    """Normalise (PEP 503) the name of a distribution, if it is one (PEP 508) and free here."""
+    """Normalise (PEP 503) the name of a package, if it is one (PEP 508) and free here."""
     name = re.sub(r"[-_.]+", "-", text).lower()
     if not (_DISTRIBUTION.fullmatch(text) and len(name) <= MAX_DISTRIBUTION):
         raise InputError(
@@ -165,7 +165,7 @@ def _distribution_name(text: str) -> str:
 
 
 def _component_name(wanted: str | None, distribution: str) -> str:
-    """Return the component's name, or the one that goes with a distribution; free among all kinds."""
+    """Return the component's name, or the one that goes with a package; free among all kinds."""
     own = re.sub(r"^(has8-)?(zoo-)?(weights-)?", "", distribution).replace("-", "")
     name = own if wanted is None else wanted
     advice = "name it by `component`" if wanted is None else "choose another"
