@@ -10,22 +10,13 @@ import pytest
 import torch
 from hypothesis import settings
 from torch import Tensor
+from zoo_kit.fixtures import one_thread as one_thread
+from zoo_kit.fixtures import seeded as seeded
 
 from zoo.registry.components import Registry, default_registry
 
 settings.register_profile("zoo", deadline=None)  # a busy machine is not a failure
 settings.load_profile("zoo")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    """Small operations gain nothing from two, and beside another busy process they wait for each other."""
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -31,5 +31,5 @@ def test_a_device_that_is_not_there_is_refused(name: str) -> None:
     ],
 )
 def test_every_function_with_a_device_refuses_it_alike(ask: Callable[[str], object]) -> None:
-    with pytest.raises(InputError, match=r"cannot compute on device 'cuda:99': .*; this machine has cpu"):
+    with pytest.raises(InputError, match=r"'cuda:99'.*cpu"):
         ask("cuda:99")

@@ -136,7 +136,7 @@ def test_a_tag_chooses_and_the_first_is_the_default(record: WeightRecord) -> Non
     catalog = _catalog(record, other)
     assert catalog.weight(parse_name(TINY)) == record
     assert catalog.weight(parse_name(f"{TINY}.other")) == other
-    with pytest.raises(ModelNameError, match=r"no weight 'othre'; did you mean 'other'\? \(tags: noise, other\)"):
+    with pytest.raises(ModelNameError, match=r"'othre'.*'other'.*noise, other"):
         catalog.weight(parse_name(f"{TINY}.othre"))
 
 
@@ -145,7 +145,7 @@ def test_a_weight_whose_plugin_is_missing_says_what_to_install(record: WeightRec
     changes = {"variant": variant, "spec": record.spec | {"name": variant}, "providers": providers}
     listed = _catalog(record.model_copy(update=changes))
     for name in (variant, f"{variant}.{record.tag}"):
-        with pytest.raises(MissingPluginError, match=r"unknown encoder 'resid'.*pip install zoo-resid"):
+        with pytest.raises(MissingPluginError, match=r"'resid'.*pip install zoo-resid"):
             zoo.create_model(name, pretrained=True, catalog=listed)
     with pytest.raises(UnknownComponentError, match="'fourier'"):
         zoo.create_model("has8_resnet_b8_m2_d4_fourie_bpd", catalog=listed)

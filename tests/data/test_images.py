@@ -153,7 +153,7 @@ def test_heic_without_its_library_is_skipped_with_what_to_install(
     pillow_heif.register_heif_opener()
     Image.new("RGB", (40, 30)).save(tmp_path / "a.heic", "HEIF")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(InputError, match=r"a\.heic is a HEIC image.*pip install .*heic"):
+    with pytest.raises(InputError, match=r"a\.heic.*pip install .*heic"):
         read_image(tmp_path / "a.heic")
 
 

@@ -103,7 +103,7 @@ def test_rate_without_chance_trains_on_the_spikes_that_it_is_measured_on() -> No
     coder, x = RateEncoder(random=False).train(), pixels(3)
     assert torch.equal(coder(x), RateEncoder().eval()(x))
     assert torch.equal(coder(x), coder(x))
-    with pytest.raises(OptionError, match="random must be True or False, not 'no'"):
+    with pytest.raises(OptionError, match=r"random.*'no'"):
         RateEncoder(random="no")  # type: ignore[arg-type]
 
 

@@ -180,7 +180,7 @@ def test_numpy_integers_count_and_pixels_are_floats() -> None:
     classes: Any = np.int64(3)
     assert zoo.create_model(HYBRID, num_classes=classes).num_classes == 3
     for wrong in (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), np.zeros((1, 3, 32, 32), np.float32)):
-        with pytest.raises(InputError, match="takes a floating-point tensor of pixels"):
+        with pytest.raises(InputError, match="floating-point"):
             small(HYBRID)(wrong)
 
 

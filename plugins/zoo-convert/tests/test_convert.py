@@ -200,12 +200,12 @@ def test_what_a_converter_makes_must_be_the_model(
 
 def test_wrong_names_and_options(toys: Registry, foreign: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1)}, tmp_path / "x.pt")
-    with pytest.raises(WeightError, match=r"x\.pt cannot be converted by 'toy'"):
+    with pytest.raises(WeightError, match=r"x\.pt.*'toy'"):
         convert("toy", tmp_path / "x.pt", tmp_path / "out", registry=toys)
     torch.save(foreign, tmp_path / "x.pt")
-    with pytest.raises(UnknownComponentError, match="unknown converter 'tow'; did you mean 'toy'"):
+    with pytest.raises(UnknownComponentError, match=r"'tow'.*'toy'"):
         convert("tow", tmp_path / "x.pt", tmp_path / "out", registry=toys)
-    with pytest.raises(OptionError, match="converter 'toy' has no option 'nme'; did you mean 'name'"):
+    with pytest.raises(OptionError, match=r"'toy'.*'nme'.*'name'"):
         convert("toy", tmp_path / "x.pt", tmp_path / "out", registry=toys, nme=NAME)
     for name in ("ann_resnet_b1_m1", f"{NAME}.tag"):
         with pytest.raises(ModelNameError):

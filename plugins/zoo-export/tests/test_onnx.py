@@ -170,7 +170,7 @@ class _Strange(nn.Module):
 def test_what_onnx_cannot_express_is_named(tmp_path: Path) -> None:
     model = zoo.create_model(SMALL, num_classes=2)
     model.get_submodule("stages.0.0.analog").add_module("act", _Strange())
-    with pytest.raises(InputError, match=rf"{SMALL} cannot be expressed in ONNX: .*bessel_j0"):
+    with pytest.raises(InputError, match=rf"{SMALL}.*bessel_j0"):
         export_onnx(model, tmp_path / "model.onnx", image_size=8)
     assert list(tmp_path.iterdir()) == []
     assert all(module.training for module in model.modules())

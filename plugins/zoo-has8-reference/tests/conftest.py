@@ -11,18 +11,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from zoo_kit.fixtures import one_thread as one_thread
+from zoo_kit.fixtures import seeded as seeded
 
 DATA = Path(__file__).parent / "data"
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
 
 
 def _arrays(name: str) -> dict[str, np.ndarray[Any, Any]]:

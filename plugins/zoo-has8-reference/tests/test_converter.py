@@ -97,7 +97,7 @@ def test_the_zoos_vgg_is_a_multiple_of_three_wide() -> None:
 
     assert convert_own(6).spec_name == "has8_vgg_b2_m2_d1_fourier_bpd_lif"
     _check_fit(convert_own(6))
-    with pytest.raises(WeightError, match="4 wide, which is not a multiple of 3"):
+    with pytest.raises(WeightError, match=r"4 .*3"):
         convert_own(4)
 
 
@@ -133,7 +133,7 @@ def test_a_missing_vgg_key_is_named(key: str, vgg_checkpoint: dict[str, Tensor])
 
 def test_further_blocks_are_named(resnet_checkpoint: dict[str, Tensor]) -> None:
     extra = {"layer1.2.snn_basic_block.conv1.weight": torch.zeros(4, 4, 3, 3)}
-    with pytest.raises(WeightError, match=r"two basic blocks a stage; unexpected: layer1\.2\.snn_basic_block"):
+    with pytest.raises(WeightError, match=r"layer1\.2\.snn_basic_block"):
         Has8Converter().convert(resnet_checkpoint | extra)
 
 

@@ -156,7 +156,7 @@ def test_reading_back_gives_the_same_spikes(name: str, tmp_path: Path) -> None:
 
 def test_the_stages_of_a_baseline_are_blocks_where_the_stem_cannot_be_one(tmp_path: Path) -> None:
     model = trained("sew_resnet18_phase", timesteps=3)
-    with pytest.raises(InputError, match=r"stem\.maxpool \(MaxPool2d\) cannot be expressed in NIR: valid: Linear, .*"):
+    with pytest.raises(InputError, match=r"stem\.maxpool \(MaxPool2d\).*Linear"):
         export_nir(model, tmp_path / "nir", image_size=SIDE)
     assert list(tmp_path.iterdir()) == []
     chosen = ["stages.1", "stages.0"]
@@ -208,12 +208,12 @@ def test_a_folder_is_replaced_only_if_told_to_and_only_one_of_these(tmp_path: Pa
     export_nir(model, out, image_size=SIDE)  # an empty one may be used
     before = sorted(path.name for path in out.iterdir())
     assert len(before) == 4
-    with pytest.raises(InputError, match="is not empty; `force=True`"):
+    with pytest.raises(InputError, match="`force=True`"):
         export_nir(model, out, image_size=SIDE)
     export_nir(model, out, image_size=SIDE, blocks=["head.mlp.spiking"], force=True)
     assert sorted(path.name for path in out.iterdir()) == ["head.mlp.spiking.nir", "network.json"]
     (out / "thesis.tex").write_text("mine")
-    with pytest.raises(InputError, match=r"holds 'thesis\.tex', so it is not a folder of NIR graphs"):
+    with pytest.raises(InputError, match=r"'thesis\.tex'"):
         export_nir(model, out, image_size=SIDE, force=True)
     (out / "network.json").unlink()
     (out / "thesis.tex").unlink()
@@ -228,7 +228,7 @@ def test_what_fails_halfway_changes_nothing(tmp_path: Path) -> None:
     export_nir(model, out, image_size=SIDE)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     model.get_submodule("stages.1.0.spiking").pool = layer.MaxPool2d(2, step_mode="m")
-    with pytest.raises(InputError, match=r"stages\.1\.0\.spiking\.pool \(MaxPool2d\).*; --block chooses among stages"):
+    with pytest.raises(InputError, match=r"stages\.1\.0\.spiking\.pool \(MaxPool2d\).*--block"):
         export_nir(model, out, image_size=SIDE, force=True)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert list(tmp_path.iterdir()) == [out]
@@ -250,7 +250,7 @@ def test_targets_and_sizes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=said):
             export_nir(model, out, **({"image_size": SIDE} | sizes))
-    with pytest.raises(InputError, match="has no spiking blocks, and NIR holds nothing else; ONNX"):
+    with pytest.raises(InputError, match="ONNX"):
         export_nir(zoo.create_model("ann_vgg_b1_m1_d1"), tmp_path / "nir", image_size=SIDE)
     waiting = {"v_reset": None, "v_init": 0.5, "waits": True}
     network = zoo.create_model("sew_vgg_b1_m1_d1_direct", num_classes=2, neuron_options=waiting)

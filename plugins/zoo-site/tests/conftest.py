@@ -7,9 +7,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-import torch
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 from site_helpers import FLAGS, installed_browser
+from zoo_kit.fixtures import seeded as seeded
 from zoo_site.build import Site, build_site
 from zoo_site.demo import Demo
 
@@ -19,11 +19,6 @@ from zoo.contracts.encoder import BINARY_LSB_FIRST
 from zoo.inference.show import plane_captions
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,7 @@ def test_a_weight_whose_images_the_page_cannot_prepare_is_refused(
     other = record.preprocessing.model_copy(update={"crop_pct": 0.875})
     changed = record.model_copy(update={"preprocessing": other})
     catalog = Catalog([(CatalogFile(version=1, weights=(changed,)), "x")])
-    with pytest.raises(InputError, match=r"crop_pct 0\.875; the page prepares images for 3, 'bicubic' and 1"):
+    with pytest.raises(InputError, match=r"crop_pct 0\.875.*'bicubic'"):
         make_demo(HYBRID, catalog=catalog, **of_runtime(tmp_path))
 
 

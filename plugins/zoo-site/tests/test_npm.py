@@ -75,7 +75,7 @@ def test_a_registry_that_does_not_answer_is_told_with_what_to_do(served: Threadi
             read_package(package, ["a"], registry, tmp_path)
         assert "--npm-registry" in str(caught.value)
         assert str(tmp_path / "tiny-1.2.3.tgz") in str(caught.value)
-    with pytest.raises(DownloadError, match="valid: http, https or file"):
+    with pytest.raises(DownloadError, match="http, https"):
         read_package(package, ["a"], "ftp://127.0.0.1", tmp_path)
 
 
@@ -87,13 +87,13 @@ def test_an_answer_without_end_is_cut(registry: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_file_that_the_package_lacks_is_named(registry: Path, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=r"tiny-1\.2\.3\.tgz has no file dist/c\.js"):
+    with pytest.raises(DownloadError, match=r"tiny-1\.2\.3\.tgz.*dist/c\.js"):
         read_package(put(registry, packed(FILES)), ["dist/c.js"], registry.as_uri(), tmp_path)
 
 
 def test_a_cache_that_cannot_be_written_is_told(registry: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
-    with pytest.raises(DownloadError, match=r"cannot be written.*--cache-dir"):
+    with pytest.raises(DownloadError, match=r"--cache-dir"):
         read_package(put(registry, packed(FILES)), list(FILES), registry.as_uri(), tmp_path / "file" / "cache")
 
 

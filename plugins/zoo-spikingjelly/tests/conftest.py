@@ -1,16 +1,4 @@
 """One thread, one seed."""
 
-from __future__ import annotations
-
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
+from zoo_kit.fixtures import one_thread as one_thread
+from zoo_kit.fixtures import seeded as seeded

@@ -459,7 +459,7 @@ def test_8_384_converts_where_its_heads_are_said_and_only_there(tmp_path: Path) 
 def test_heads_are_refused_where_they_are_known_or_impossible() -> None:
     with pytest.raises(InputError, match="heads is '7'; valid: 6, 8, 12"):
         SpikformerConverter(heads="7")
-    with pytest.raises(InputError, match="sj_spikformer4384, whose heads are known; leave them out"):
+    with pytest.raises(InputError, match="sj_spikformer4384"):
         SpikformerConverter(heads="8").convert(spikformer_state(4, 384, "linear"))
 
 
@@ -565,7 +565,7 @@ def test_the_layouts_of_step_and_of_the_authors_are_told_apart(tmp_path: Path) -
 
 def test_a_pickle_that_needs_code_is_refused(tmp_path: Path) -> None:
     torch.save({"model": torch.nn.Linear(2, 2)}, tmp_path / "x.pth")
-    with pytest.raises(WeightError, match=r"it asks for torch\.nn\.modules\.linear\.Linear"):
+    with pytest.raises(WeightError, match=r"torch\.nn\.modules\.linear\.Linear"):
         convert("sew", tmp_path / "x.pth", tmp_path / "out")
 
 

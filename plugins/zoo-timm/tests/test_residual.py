@@ -191,9 +191,9 @@ def test_an_image_size_of_nothing_is_refused(checkpoint: Path, tmp_path: Path) -
 
 
 def test_a_name_of_another_network_than_the_tensors_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightError, match=r"resnet50\.a1_in1k is a resnet50, but these are the tensors of a resnet18"):
+    with pytest.raises(WeightError, match=r"resnet50\.a1_in1k.*resnet18"):
         convert("timm", checkpoint, tmp_path / "out", weights="resnet50.a1_in1k")
-    with pytest.raises(InputError, match="torchvision has no weights 'IMAGENET1K_V2' of resnet18"):
+    with pytest.raises(InputError, match=r"'IMAGENET1K_V2'.*resnet18"):
         convert("torchvision", checkpoint, tmp_path / "out", weights="IMAGENET1K_V2")
 
 
