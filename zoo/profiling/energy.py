@@ -35,7 +35,7 @@ def energy_json(counts: OperationCounts) -> dict[str, Any]:
     }
 
 
-# Models of energy -----------------------------------------------------------------------------------------------------
+# Energy models --------------------------------------------------------------------------------------------------------
 
 
 def energy_models(registry: Registry | None = None) -> dict[str, type[EnergyModel]]:

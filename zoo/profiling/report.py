@@ -162,8 +162,8 @@ class Profile(Cost):
             saved = f": {1 - ratio:.0%} less" if ratio < 1 else ""
             return f"{self.name} costs {in_digits(ratio)} times the MACs of {control}{saved}"
         sentence = (
-            f"{self.name} costs {self.energy_range.in_words} times the energy of {control}, depending on the model of "
-            f"energy; {in_digits(self.energy_ratio)} times by 32-bit arithmetic alone"
+            f"{self.name} costs {self.energy_range.in_words} times the energy of {control}, depending on the "
+            f"energy model; {in_digits(self.energy_ratio)} times by 32-bit arithmetic alone"
         )
         if self.twin is None:
             return sentence
