@@ -14,7 +14,7 @@ from torch import nn
 import zoo
 from tests.families.test_encoded_once import BACKBONES, spiking_keys
 from tests.families.test_unit_spikes import inputs_of_layers
-from zoo.errors import CompositionError
+from zoo.errors import CompositionError, InputError
 from zoo.families.numbers import in_spikes
 from zoo.families.thresholds import calibrate
 from zoo.neurons.radix import RadixNeuron
@@ -157,3 +157,19 @@ def test_spikes_of_a_hybrid_are_worth_a_learned_ceiling() -> None:
     torch.testing.assert_close(worth(x), plain(x))
     neurons = [module for module in plain.modules() if isinstance(module, nn.Module) and hasattr(module, "v_threshold")]
     assert len(neurons) == sum(key.endswith(".scale") for key in state)
+
+
+# --- What reads spikes as if they were worth the same ---
+
+
+def test_sums_of_spikes_that_are_digits_are_refused() -> None:
+    with pytest.raises(CompositionError, match="radix"):
+        zoo.create_model("sew_resnet18_direct_radix", pretrained=False)
+
+
+def test_digits_have_no_answers_before_the_last() -> None:
+    network = zoo.create_model("sew_resnetsmall_b2_m1_d1_direct_radix", pretrained=False)
+    with pytest.raises(InputError), network.answering_early():
+        pass
+    with pytest.raises(InputError), network.streaming():
+        pass

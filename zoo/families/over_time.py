@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
-from zoo.contracts.neuron import Neuron
+from zoo.contracts.neuron import RADIX, Neuron
 from zoo.cpu.functions import at_least_float32
 from zoo.decoders.averages import RateDecoder
 from zoo.errors import InputError
@@ -65,7 +65,13 @@ class NetworkOverTime(HeadedClassifier):
 
     @contextmanager
     def answering_early(self) -> Iterator[None]:
-        """Let the network answer after every timestep, as a stream does: logits (T·N, classes), the last N its own."""
+        """Let the network answer after every timestep, as a stream does: logits (T·N, classes), the last N its own.
+
+        Raises:
+            InputError: its neurons write digits, which are a number when the last has come.
+        """
+        if any(isinstance(module, Neuron) and module.code == RADIX for module in self.modules()):
+            raise InputError(f"{self.spec} writes digits, and answers when the last has come; choose the neuron 'if'")
         self._answers_early = True
         try:
             yield

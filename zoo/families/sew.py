@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
 from zoo.contracts.family import About, BuildRequest, GrammarFamily
-from zoo.errors import OptionError
+from zoo.errors import CompositionError, OptionError
 from zoo.families.ann import BASELINE_NETWORKS
 from zoo.families.has8 import CITATION, PAPER, SIZE_PARTS, check_width, load_backbone
 from zoo.names import ChoicePart, ComponentPart, Grammar, Spec, Value
@@ -81,13 +81,19 @@ class SewFamily(GrammarFamily):
             raise OptionError(f"encoder {spec['encoder']!r} has no option 'timesteps'; its T is fixed")
         if request.options and "timesteps" in spec.options.get("encoder", {}):
             raise OptionError("timesteps and encoder_options both give T; leave one out")
-        from zoo.families.paired import reading
+        from zoo.families.paired import reading, writes_digits
 
         encoder = request.component("encoder")(**request.options)
         neuron = reading(encoder, request.component("neuron"))
         if spec.get("network"):
             from zoo.families.residual_baselines import sew_resnet
 
+            if writes_digits(neuron()):
+                raise CompositionError(
+                    f"spikingjelly's {spec['network']} adds spikes of two branches, and its neuron {spec['neuron']!r} "
+                    "would write digits, whose sums are none; choose a backbone of the zoo, such as "
+                    f"'sew_resnetsmall_b32_m2_d4_{spec['encoder']}_{spec['neuron']}', or the neuron 'if'"
+                )
             return sew_resnet(spec, encoder, neuron, request.num_classes, request.in_chans)
         from zoo.families.encoded_once import EncodedOnceNetwork
 

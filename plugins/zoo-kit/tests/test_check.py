@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 from zoo_kit.installed import WORKS, put, run_python
+from zoo_kit.scaffold import draft
 
 from zoo.cli import app
 
@@ -32,6 +34,48 @@ def test_the_kit_runs_without_a_test_file(tmp_path: Path) -> None:
     assert "zoo_gone" in done.stdout
     assert "zoo-mine:works fails" not in done.stdout
     assert "5 components: " in done.stdout
+
+
+COUNTED = """
+import json, numpy, torch, zoo
+from zoo_sparkle import {name}
+torch.manual_seed(0)
+first, last = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 5, 3, padding=1, bias=False)
+network = torch.nn.Sequential(first, {name}(), last).eval()
+network[0].weight.data.mul_(8)
+images = torch.rand(2, 3, 12, 12)
+spikes = network[1](network[0](images)).detach().numpy()
+padded = numpy.pad(numpy.abs(spikes), ((0, 0), (0, 0), (1, 1), (1, 1)))
+windows = numpy.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
+profiled = zoo.profile(network, images=images)
+print(json.dumps([numpy.unique(spikes).tolist(), 5 * float(windows.sum()), profiled.activity.synaptic.acs]))
+"""
+"""Pairs of a nonzero spike and a weight of the last layer, counted by numpy, and the additions of the profile."""
+
+
+@pytest.mark.slow
+def test_a_ternary_neuron_passes_and_its_spikes_are_additions(tmp_path: Path) -> None:
+    plugin = draft("zoo-sparkle", "neuron")
+    made = plugin.write(tmp_path)
+    source = (made / "zoo_sparkle" / "__init__.py").read_text("utf-8")
+    ternary = source.replace("import Neuron, Price", "import SIGNED, Neuron, Price").replace(
+        "    api_version", "    code = SIGNED\n    api_version"
+    )
+    fires = "spike = self.surrogate(potential - 1 - rise)"
+    ternary = ternary.replace(fires, f"{fires} - self.surrogate(-potential - 1 - rise)")
+    ternary = ternary.replace("(1 - spike)", "(1 - spike.abs())").replace("BETA * spike", "BETA * spike.abs()")
+    assert ternary.count(".abs()") == ternary.count("SIGNED") == 2
+    ((group, points),) = tomllib.loads((made / "pyproject.toml").read_text("utf-8"))["project"]["entry-points"].items()
+    lines = "\n".join(f"{name} = {target}" for name, target in points.items())
+    site = put(tmp_path / "site", "zoo-sparkle", f"[{group}]\n{lines}\n", {"zoo_sparkle/__init__.py": ternary})
+    checked = run_python(["-m", "zoo", "plugins", "check", "zoo-sparkle"], site)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    (target,) = points.values()
+    done = run_python(COUNTED.format(name=target.partition(":")[2]), site)
+    assert done.returncode == 0, done.stderr
+    values, pairs, additions = json.loads(done.stdout.splitlines()[-1])
+    assert values == [-1.0, 0.0, 1.0]
+    assert additions == pairs > 0
 
 
 @pytest.mark.slow

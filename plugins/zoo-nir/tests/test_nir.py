@@ -261,6 +261,13 @@ def test_targets_and_sizes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("name", ["has8_vgg_b1_m1_d1_ste_bpd_radix", "sew_resnetsmall_b1_m1_d1_direct_radix"])
+def test_spikes_that_are_digits_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unary"):
+        export_nir(zoo.create_model(name, num_classes=2), tmp_path / "nir", image_size=32)
+    assert list(tmp_path.iterdir()) == []
+
+
 # What cannot be expressed ---------------------------------------------------------------------------------------------
 
 

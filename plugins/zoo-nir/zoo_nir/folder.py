@@ -27,7 +27,7 @@ from zoo_export.onnx_file import describe_network, example_images
 from zoo.blocks import EncodedOnceNetwork
 from zoo.commands import folder_beside, print_rows, say
 from zoo.commands.models import StoredWeight
-from zoo.contracts import CONSTANT, FRAMES, Encoder, ImageClassifier
+from zoo.contracts import CONSTANT, FRAMES, UNARY, Encoder, ImageClassifier, Neuron
 from zoo.data import display_name
 from zoo.errors import InputError, shorten, suggest, writing_to
 from zoo_nir.graph import block_graph
@@ -129,6 +129,8 @@ def export_nir(
             name, or one holds what NIR or spikingjelly's exporter cannot express. Nothing half-written remains.
     """
     check_nir_target(out, force)
+    if any(isinstance(module, Neuron) and module.code != UNARY for module in model.modules()):
+        raise InputError(f"{model.spec} has neurons of another code than unary, which NIR has no word for; use ONNX")
     if isinstance(model, EncodedOnceNetwork):
         if blocks:
             raise InputError(f"{model.spec} is written whole, as one graph; leave out --block")
