@@ -79,10 +79,8 @@ def count_macs(model: ImageClassifier, image_size: int) -> FlopCountAnalysis:
     if not hasattr(torch.jit, "_get_trace_graph"):  # private in torch, and the only way that fvcore has
         lacks = f"torch {torch.__version__} lacks torch.jit._get_trace_graph"
         raise CountingError(f"fvcore cannot count operations here: {lacks}; update fvcore, or take an older torch")
-    try:
-        from fvcore.nn import FlopCountAnalysis
-    except ImportError as error:
-        raise CountingError(f"fvcore cannot be imported: {error}") from error
+    from fvcore.nn import FlopCountAnalysis
+
     model = in_spikes(model)
     with model.evaluating():
         analysis = FlopCountAnalysis(model, blank_image(model, image_size))

@@ -190,12 +190,15 @@ def import_function(reference: str) -> Callable[..., Any]:
     place, _, name = reference.partition(":")
     if not name:
         raise InputError(f"{reference} names no function; write package.module:function")
-    with _working_directory_first():
-        try:
-            function = getattr(importlib.import_module(place), name)
-        except Exception as error:  # the module's own code, too
-            reason = f"{type(error).__name__}: {error}"
-            raise InputError(f"{reference} cannot be imported: {reason}; write package.module:function") from error
+    path = list(sys.path)
+    sys.path.insert(0, os.getcwd())
+    try:
+        function = getattr(importlib.import_module(place), name)
+    except Exception as error:  # the module's own code, too
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{reference} cannot be imported: {reason}; write package.module:function") from error
+    finally:
+        sys.path[:] = path
     if not callable(function):
         raise InputError(f"{reference} is {type(function).__name__}, not a function; write package.module:function")
     return cast(Callable[..., Any], function)
@@ -228,13 +231,3 @@ def _read_state(file: Path) -> dict[str, Tensor]:
         raise WeightError(f"{file} cannot be read: {error.strerror}") from error
     except Exception as error:  # of bytes that are no archive torch raises whatever its parser met
         raise WeightError(f"{file} holds no tensors of torch.save; save module.state_dict()") from error
-
-
-@contextmanager
-def _working_directory_first() -> Iterator[None]:
-    path = list(sys.path)
-    sys.path.insert(0, os.getcwd())
-    try:
-        yield
-    finally:
-        sys.path[:] = path

@@ -25,7 +25,9 @@ _BLOCK = 2**18
 
 def blocks(x: Tensor) -> Sequence[Tensor]:
     """Split x along its first dimension."""
-    return x.split(max(1, _BLOCK * len(x) // x.numel())) if x.numel() else ()
+    if x.numel() <= _BLOCK:
+        return (x,) if x.numel() else ()
+    return x.split(max(1, _BLOCK * len(x) // x.numel()))
 
 
 @final
