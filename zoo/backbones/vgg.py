@@ -22,8 +22,6 @@ from zoo.contracts.neuron import NeuronFactory
 
 HIDDEN = (1024, 512)
 _leaky = partial(nn.LeakyReLU, 0.01, inplace=True)
-STEM_CHANNELS = 3
-"""Width 3·b·m^i, eq. 21; 3 whatever `in_chans` is, so that pretrained weights adapt."""
 
 
 @final
@@ -107,15 +105,20 @@ class PairedMlpHead(ClassifierHead):
 
 @final
 class VggBackbone(Backbone):
-    """Blocks i = 0…d of width 3·b·m^i, each halving the image (eq. 21)."""
+    """Blocks i = 0…d of width 3·b·m^i, each halving the image (eq. 21).
+
+    Attributes:
+        unit: 3 whatever `in_chans` is, so that pretrained weights adapt.
+    """
 
     api_version = 1
+    unit = 3
 
     def stages(self) -> list[list[BlockPlan]]:
         stages = []
         width_in = self.in_chans
         for i in range(self.depth + 1):
-            width = STEM_CHANNELS * self.base * self.mult**i
+            width = self.unit * self.base * self.mult**i
             shape = (width_in, width)
             stages.append([BlockPlan(partial(AnalogVggBlock, *shape), partial(SpikingVggBlock, *shape), width)])
             width_in = width

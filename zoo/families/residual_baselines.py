@@ -38,8 +38,10 @@ class ResidualBaseline(NetworkOverTime):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
         self.stages = nn.Sequential(*(network.get_submodule(f"layer{i}") for i in (1, 2, 3, 4)))
         width = self.num_features = self.head_hidden_size = cast(nn.Linear, network.fc).in_features
-        levels = [("stem.maxpool", 64, 4), *((f"stages.{i}", width // 2 ** (3 - i), 4 * 2**i) for i in range(4))]
-        self.feature_info = [FeatureInfo(num_chs=c, reduction=r, module=module) for module, c, r in levels]
+        self.feature_info = [FeatureInfo(num_chs=64, reduction=4, module="stem.maxpool")]
+        for i in range(4):
+            channels = width // 2 ** (3 - i)
+            self.feature_info.append(FeatureInfo(num_chs=channels, reduction=4 * 2**i, module=f"stages.{i}"))
         self.head = PooledLinearHead(width, num_classes, "avg")
 
     @property

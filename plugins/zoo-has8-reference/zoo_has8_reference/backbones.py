@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, final
+from typing import Any, ClassVar, cast, final
 
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from zoo.blocks import AnalogVggBlock, PairedMlpHead, ResNetBackbone, SpikingVggBlock
+from zoo.blocks import ResNetBackbone, VggBackbone
 from zoo.contracts import Backbone, BlockPlan, ClassifierHead, NeuronFactory, PairBuilder
 
 SPIKING_MOMENTUM = math.sqrt(0.1)
@@ -44,33 +44,31 @@ def _as_published(make: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
     return block
 
 
-def _spiking_vgg_block(in_channels: int, out_channels: int, neuron: NeuronFactory) -> nn.Module:
-    block = SpikingVggBlock(in_channels, out_channels, neuron)
-    block.bn.momentum = SPIKING_MOMENTUM
-    return block
-
-
-@final
-class ResNetReferenceBackbone(Backbone):
-    """Stages i < d of width b·m^i, two basic blocks each; the published ones have m2 and d4."""
+class PublishedBackbone(Backbone):
+    """A backbone of the zoo, its blocks as published."""
 
     api_version = 1
     pixels_last = False  # what was published rounds in torch's default order
+    network: ClassVar[type[Backbone]]
 
     def __init__(self, base: int, mult: int, depth: int, in_chans: int) -> None:
         super().__init__(base, mult, depth, in_chans)
-        self._network = ResNetBackbone(base, mult, depth, in_chans)
+        self._network = self.network(base, mult, depth, in_chans)
 
     def stages(self) -> list[list[BlockPlan]]:
         return [
             [
-                BlockPlan(partial(_as_published, plan.analog), partial(_as_published, plan.spiking), plan.out_channels)
+                BlockPlan(partial(_as_published, plan.analog), partial(self.spiking, plan.spiking), plan.out_channels)
                 for plan in stage
             ]
             for stage in self._network.stages()
         ]
 
-    def reductions(self) -> list[int]:
+    def spiking(self, make: Callable[..., nn.Module], neuron: NeuronFactory) -> nn.Module:
+        """Make a spiking block."""
+        return _as_published(make, neuron)
+
+    def reductions(self) -> Sequence[int]:
         return self._network.reductions()
 
     def head(self, num_classes: int, global_pool: str, pair: PairBuilder) -> ClassifierHead:
@@ -79,34 +77,29 @@ class ResNetReferenceBackbone(Backbone):
     def first_convs(self) -> tuple[str, ...]:
         return self._network.first_convs()
 
-
-@final
-class VggReferenceBackbone(Backbone):
-    """Blocks i = 0…d of width in_chans·b·m^i, each halving the image."""
-
-    api_version = 1
-    pixels_last = False  # what was published rounds in torch's default order
-
-    def stages(self) -> list[list[BlockPlan]]:
-        stages, width_in = [], self.in_chans
-        for i in range(self.depth + 1):
-            width = self.in_chans * self.base * self.mult**i
-            analog = partial(_as_published, AnalogVggBlock, width_in, width)
-            spiking = partial(_as_published, _spiking_vgg_block, width_in, width)
-            stages.append([BlockPlan(analog, spiking, width)])
-            width_in = width
-        return stages
-
-    def reductions(self) -> list[int]:
-        return [2 ** (i + 1) for i in range(self.depth + 1)]
-
-    def head(self, num_classes: int, global_pool: str, pair: PairBuilder) -> ClassifierHead:
-        return PairedMlpHead(self.stages()[-1][-1].out_channels, num_classes, global_pool, pair)
-
-    def first_convs(self) -> tuple[str, ...]:
-        return ("conv",)
-
     @property
     def min_image_size(self) -> int:
-        """2^(1+d): every block halves the image."""
-        return int(2 ** (1 + self.depth))
+        return self._network.min_image_size
+
+
+@final
+class ResNetReferenceBackbone(PublishedBackbone):
+    """Stages i < d of width b·m^i, two basic blocks each; the published ones have m2 and d4."""
+
+    network = ResNetBackbone
+
+
+@final
+class VggReferenceBackbone(PublishedBackbone):
+    """Blocks i = 0…d of width in_chans·b·m^i, each halving the image."""
+
+    network = VggBackbone
+
+    def __init__(self, base: int, mult: int, depth: int, in_chans: int) -> None:
+        super().__init__(base, mult, depth, in_chans)
+        cast(VggBackbone, self._network).unit = in_chans
+
+    def spiking(self, make: Callable[..., nn.Module], neuron: NeuronFactory) -> nn.Module:
+        block = super().spiking(make, neuron)
+        cast(nn.BatchNorm2d, block.bn).momentum = SPIKING_MOMENTUM
+        return block

@@ -266,8 +266,8 @@ class NeuronTests(ModuleTests, OptionTests):
         return self.scale or (0.5 if self._waits() else 2.0)
 
     def _waits(self) -> bool:
-        """Return whether it writes digits, which takes all currents first."""
-        return bool(self.load().code == RADIX)
+        """Return whether it takes in all currents first, as it must to write digits."""
+        return bool(self.load().code == RADIX or self.build().waits)
 
     def test_spikes_are_zeros_and_ones(self) -> None:
         """Or what its `code` says, one for each current, in every number type, for strong currents; and some are 0."""
@@ -288,7 +288,7 @@ class NeuronTests(ModuleTests, OptionTests):
     def test_later_inputs_change_no_earlier_spike(self) -> None:
         """Time runs one way: spikes up to t depend on currents up to t alone, and so does T itself."""
         if self._waits():
-            pytest.skip("it writes digits, after all currents are there")
+            pytest.skip("it waits until all currents are there")
         neuron, x = self.build().eval(), self.currents((STEPS, 4, 50))
         spikes = run(neuron, x)
         for t in range(1, STEPS):
