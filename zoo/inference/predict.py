@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from zoo.device import usable_device
 from zoo.errors import InputError, OptionError, printable
 from zoo.inference import PREDICTED_AT_ONCE
 from zoo.models.factory import open_model
+from zoo.models.wrappers import unwrap
 from zoo.weights.load import labels_of, stated_preprocessing
 
 ImageSource: TypeAlias = Path | str | bytes | IO[bytes] | Image.Image | np.ndarray[Any, Any] | Tensor
@@ -106,7 +106,7 @@ def transform(model: ImageClassifier | str, image_size: int | None = None) -> Tr
     """
     if isinstance(model, str):
         return Transform(open_model(model, listed=True).preprocessing(image_size))
-    return Transform(stated_preprocessing(unwrapped(model, "transform"), image_size))
+    return Transform(stated_preprocessing(_unwrapped(model, "transform"), image_size))
 
 
 def predict(
@@ -155,24 +155,16 @@ def _network(model: object, device: str | None) -> ImageClassifier:
     if isinstance(model, str):
         place = "cpu" if device is None else usable_device(device)
         return open_model(model, required=True).build(pretrained=True, device=place).drop_timesteps()
-    network = unwrapped(model, "predict")
+    network = _unwrapped(model, "predict")
     return network if device is None else network.to(usable_device(device))
 
 
-def unwrapped(model: object, function: str) -> ImageClassifier:
-    """Return the network in `torch.compile` or DataParallel, or itself; raises `OptionError` for anything else."""
-    wrapped = model
-    while isinstance(wrapped, nn.Module) and not isinstance(wrapped, ImageClassifier):
-        dynamo = sys.modules.get("torch._dynamo")  # nothing is compiled before that is imported
-        if isinstance(wrapped, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            wrapped = wrapped.module
-        elif dynamo is not None and isinstance(wrapped, dynamo.OptimizedModule):
-            wrapped = wrapped._orig_mod
-        else:
-            break
-    if not isinstance(wrapped, ImageClassifier):
+def _unwrapped(model: object, function: str) -> ImageClassifier:
+    """Return the network in torch's wrappers, or itself; raises `OptionError` for anything else."""
+    network = unwrap(model) if isinstance(model, nn.Module) else model
+    if not isinstance(network, ImageClassifier):
         raise OptionError(f"{function} takes a network of the zoo or a name, not {type(model).__name__}")
-    return wrapped
+    return network
 
 
 def iterate_answers(

@@ -30,12 +30,6 @@ Reset = Callable[[nn.Module], object]
 Inputs = Callable[[Tensor], Any]
 
 
-def unwrap(module: nn.Module) -> nn.Module:
-    """Return the network inside DataParallel and torch.compile, whose layers run as they are then."""
-    inner = getattr(module, "_orig_mod", None) or (module.module if isinstance(module, nn.DataParallel) else None)
-    return unwrap(inner) if isinstance(inner, nn.Module) else module
-
-
 def count_module(
     module: nn.Module,
     images: Tensor | Iterable[Tensor],

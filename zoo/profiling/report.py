@@ -24,6 +24,7 @@ from zoo.families.numbers import in_spikes
 from zoo.families.unit_spikes import fold_thresholds, has_thresholds
 from zoo.models.factory import UNTRAINED, OpenedModel, Places, open_model
 from zoo.models.steps import count_steps
+from zoo.models.wrappers import unwrap
 from zoo.profiling.arithmetic import FLOAT32
 from zoo.profiling.energy import (
     BreakEven,
@@ -44,7 +45,7 @@ from zoo.profiling.macs import (
     count_products,
     list_layers,
 )
-from zoo.profiling.modules import Inputs, Reset, count_module, estimates_of, layers_of, unwrap
+from zoo.profiling.modules import Inputs, Reset, count_module, estimates_of, layers_of
 from zoo.profiling.recorder import OperationCounts, Recorder
 from zoo.profiling.rivals import open_control, open_network, twin_of
 from zoo.registry.components import Registry
