@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor
 
+from zoo.catalog.records import Counts
 from zoo.contracts.classifier import Branch, ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
@@ -39,6 +40,11 @@ class Cost:
     macs_spiking: int
     macs_per_timestep: int
     unsupported: dict[str, int]
+
+    @property
+    def counts(self) -> Counts:
+        """What records hold of it."""
+        return Counts.model_validate({name: getattr(self, name) for name in Counts.model_fields})
 
 
 @final

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from zoo.catalog.controls import twin_levels
 from zoo.catalog.figures import Figures
 from zoo.catalog.files import Catalog
-from zoo.catalog.records import Activity, Counts, EnergyRange, in_digits
+from zoo.catalog.records import Activity, EnergyRange, in_digits
 from zoo.contracts.classifier import ImageClassifier, branch_key
 from zoo.contracts.family import MAX_PROFILED_SIZE
 from zoo.device import usable_device
@@ -123,11 +123,6 @@ class Profile(Cost):
         rates = {name: getattr(self.activity, name) for name in Activity.titles()}
         figures |= {name: None if rate is None else round(rate, 6) for name, rate in rates.items()}
         return Activity(data=data, **figures)
-
-    @property
-    def counts(self) -> Counts:
-        """Parameters, MACs and T, as records hold them."""
-        return Counts.model_validate({name: getattr(self, name) for name in Counts.model_fields})
 
     @property
     def figures(self) -> Figures:
@@ -353,26 +348,23 @@ def _profile_network(
     **shape: int | None,
 ) -> Profile:
     """Count a network of the zoo beside its rivals."""
-    network, weights, own_size = _network(model, **shape, trained=images is not None)
+    network, weights, size = _network(model, **shape, trained=images is not None)
     network = in_spikes(network if place is None else network.to(place))
     opened = model if isinstance(model, OpenedModel) else open_network(network, places)
-    registry = opened.registry
     networks = _networks(network, weights, opened, trained=images is not None)
-    if images is None:
-        profiles = {role: _describe(*rival, image_size or own_size) for role, rival in networks.items()}
-        return _beside_rivals(profiles, registry, network)
-    stream, size = _open_images(images, image_size, network)
+    size = image_size or size
+    estimates: tuple[Estimate, ...] = ()
+    if images is not None:
+        images, size = _open_images(images, image_size, network)
     profiles = {role: _describe(*rival, size) for role, rival in networks.items()}
-    alone = {role: rival for role, (rival, _) in networks.items()}
-    measured = _measure(alone, stream, profiles[OWN], registry, per_batch)
-    profiles = {role: replace(described, activity=measured[role].counts) for role, described in profiles.items()}
-    estimates = estimate_all(measured[OWN], measured.get(CONTROL), measured.get(TWIN))
-    return replace(_beside_rivals(profiles, registry, network), estimates=estimates)
-
-
-def _beside_rivals(profiles: Mapping[str, Profile], registry: Registry | None, network: ImageClassifier) -> Profile:
-    levels = twin_levels(network.spec, network.timesteps, registry) if TWIN in profiles else None
-    return replace(profiles[OWN], control=profiles.get(CONTROL), twin=profiles.get(TWIN), levels=levels)
+    if images is not None:
+        alone = {role: rival for role, (rival, _) in networks.items()}
+        measured = _measure(alone, images, profiles[OWN], opened.registry, per_batch)
+        profiles = {role: replace(described, activity=measured[role].counts) for role, described in profiles.items()}
+        estimates = estimate_all(measured[OWN], measured.get(CONTROL), measured.get(TWIN))
+    levels = twin_levels(network.spec, network.timesteps, opened.registry) if TWIN in profiles else None
+    own = replace(profiles[OWN], levels=levels, estimates=estimates)
+    return replace(own, control=profiles.get(CONTROL), twin=profiles.get(TWIN))
 
 
 def _profile_module(
@@ -417,13 +409,14 @@ def _networks(
     network: ImageClassifier, weights: str | None, opened: OpenedModel, trained: bool
 ) -> dict[str, tuple[ImageClassifier, str | None]]:
     """Return the network and its rivals, each with a word on its weights."""
-    networks = {OWN: (network, weights)}
-    control = _control(network, opened, trained)
+    networks, parameter = {OWN: (network, weights)}, next(network.parameters())
+    control, twin = open_control(opened), twin_of(network, opened.registry)
     if control is not None:
-        networks[CONTROL] = control
-    twin = twin_of(network, opened.registry)
+        shape = {"num_classes": network.num_classes, "in_chans": network.in_chans, "device": "cpu"}
+        built = control.build_settled(None if trained else False, **shape).to(parameter.device, parameter.dtype)
+        networks[CONTROL] = built, control.weights_description if trained else None
     if twin is not None:
-        networks[TWIN] = (twin, weights)
+        networks[TWIN] = twin, weights
     return networks
 
 
@@ -462,17 +455,6 @@ def _network(
     shape = {"num_classes": num_classes, "in_chans": in_chans}
     network = model.build_settled(None if trained else False, **shape, device="cpu")
     return network, model.weights_description if trained else None, model.preprocessing().size
-
-
-def _control(network: ImageClassifier, opened: OpenedModel, trained: bool) -> tuple[ImageClassifier, str | None] | None:
-    """Build the same network without spikes, and a word on its weights, which skipped zeros depend on."""
-    control = open_control(opened)
-    if control is None:
-        return None
-    weights = next(network.parameters())
-    shape = {"num_classes": network.num_classes, "in_chans": network.in_chans, "device": "cpu"}
-    built = control.build_settled(None if trained else False, **shape)
-    return built.to(weights.device, weights.dtype), control.weights_description if trained else None
 
 
 def _open_images(

@@ -87,13 +87,12 @@ def measure(model: ImageClassifier, image_size: int) -> Counts:
     """Count the figures of a record on this model; where fvcore cannot, MACs are left out with a warning."""
     size = check_count("image_size", image_size, 1, MAX_IMAGE_SIZE)
     try:
-        cost = count_cost(model, size)
+        return count_cost(model, size).counts
     except CountingError as error:
         model.check_image(blank_image(model, size))
         warnings.warn(f"{error}; the record has no MACs", ZooWarning, stacklevel=2)
         params = sum(parameter.numel() for parameter in model.parameters())
         return Counts(params=params, image_size=size, timesteps=model.timesteps, macs=None, macs_per_timestep=None)
-    return Counts.model_validate({name: getattr(cost, name) for name in Counts.model_fields})
 
 
 def without_folders(text: str) -> str:
