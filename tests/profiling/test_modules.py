@@ -242,6 +242,11 @@ def test_counting_does_not_load_torchs_compiler() -> None:
     assert done.stdout.strip() == "False"
 
 
+class Divided(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x / (x - x)
+
+
 class Broken(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         raise RuntimeError("no such thing")
@@ -255,6 +260,7 @@ class Broken(nn.Module):
         (nn.Identity(), {"images": torch.full((1, 3), torch.nan)}, InputError, "NaN"),
         (nn.Identity(), {"images": torch.rand(0, 3)}, InputError, "no images"),
         (nn.Identity(), {"images": 5}, InputError, "int"),
+        (Divided(), {"images": torch.zeros(1, 3)}, CountingError, "Divided returns NaN"),
         (nn.Identity(), {"images": torch.rand(1, 3), "reset": 1}, OptionError, "reset"),
         (nn.Identity(), {"images": torch.rand(1, 3), "reset": len}, CountingError, "reset= raised TypeError"),
         (nn.Identity(), {"images": torch.rand(1, 3), "inputs": float}, CountingError, "inputs= raised"),
@@ -266,7 +272,7 @@ class Broken(nn.Module):
             "reset_net",
         ),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_bad_input_has_its_own_error(module: nn.Module, arguments: Any, error: type[Exception], named: str) -> None:
     with torch.no_grad():

@@ -37,10 +37,8 @@ MOST_TIMESTEPS = 32
 
 PLANES = 8
 
-Kernels = Callable[[], bool]
-"""Says whether kernels may run now."""
-
-_counting: ContextVar[Kernels | None] = ContextVar("counting", default=None)
+_counting: ContextVar[Callable[[], bool] | None] = ContextVar("counting", default=None)
+"""While operations are counted: says whether kernels may run nevertheless."""
 
 _WORTH_THREADS = 1 << 15
 """Values from which several threads are worth their start."""
@@ -97,7 +95,7 @@ def has_tangent(x: Tensor) -> bool:
 
 
 @contextmanager
-def only_definitions(unless: Kernels = lambda: False) -> Iterator[None]:
+def only_definitions(unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Switch the kernels off within the block, so that torch sees every operation that it is to count.
 
     Args:

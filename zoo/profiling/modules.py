@@ -125,6 +125,8 @@ def _check_state(module: nn.Module, image: Tensor, reset: Reset | None, inputs: 
             output = first_tensor((_run(module, recorder, image, reset, inputs),))
         counted.append((recorder.counts(1), output))
     (counts, one), (again, other) = counted
+    if one is not None and bool(one.isnan().any()):
+        raise CountingError(f"{type(module).__name__} returns NaN; check its weights and what it divides by")
     same = one is None or other is None or bool(torch.equal(one, other))
     if counts != again or not same:
         given = "reset= leaves some of it" if reset else "pass reset=, such as spikingjelly's functional.reset_net"

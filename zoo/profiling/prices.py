@@ -99,15 +99,6 @@ BY_OPERATOR = {name: price for price, names in _OPERATORS.items() for name in na
 """Name of an operator, without the _ of one that works in place → its price."""
 POOLING = ("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d")
 """Operators whose second argument is a window, (k,) or (k, k). Batch norms behind them fold as behind a layer."""
-NORM_OPERATORS = (
-    "native_batch_norm",
-    "_native_batch_norm_legit",
-    "_native_batch_norm_legit_no_training",
-    "cudnn_batch_norm",
-    "miopen_batch_norm",
-    "_batch_norm_no_update",
-    "_batch_norm_with_update",
-)
 
 CHARGED_WHOLE = (*NEURONS, Encoder, Decoder, QuantisedReLU)
 """Modules that are charged as a whole, whatever they compute inside."""

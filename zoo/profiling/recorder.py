@@ -40,20 +40,18 @@ from zoo.profiling.prices import (
     MOVE,
     NEURONS,
     NORM,
-    NORM_OPERATORS,
     POOLING,
     Part,
     prices_of,
 )
 from zoo.profiling.synapses import (
+    Fan,
     Product,
     Synapses,
     blocks,
     convolution,
     is_whole,
     linear_timesteps,
-    product_of_two,
-    product_with_weights,
 )
 
 
@@ -328,7 +326,7 @@ class Recorder(TorchDispatchMode):
         if price is MOVE:
             return
         x, y = first_tensor(args), first_tensor((result,))
-        if name in NORM_OPERATORS:
+        if "batch_norm" in name:
             price = FOLDED_NORM if self._folds(x) else NORM
         if price is None or x is None or y is None:
             self._uncounted[Uncounted(self._kinds[module].name, type(module).__name__, str(operator))] += 1
@@ -352,16 +350,17 @@ class Recorder(TorchDispatchMode):
         one, other = args[_MATRICES[name] :][:2]
         if name in ("mv", "addmv", "dot"):
             one, other = one.reshape(-1, one.shape[-1]), other[:, None]
-        call = self._calls[-1]
+        call, steps = self._calls[-1], None
         if isinstance(call.module, nn.Linear):
             steps = linear_timesteps(call.shape, self._images, self.timesteps)
-            return product_with_weights(one, other.shape[-1], steps, result)
-        if self._weight_name(other):
+        elif self._weight_name(other):
             steps = 1 if len(one) == self._images else None
-            return product_with_weights(one, other.shape[-1], steps, result)
-        if self._weight_name(one):
-            return product_with_weights(other, one.shape[-2], None, result)
-        return product_of_two(one, other, result)
+        elif self._weight_name(one):
+            one, other = other, one.mT
+        else:
+            return Product(one, one.numel() * other.shape[-1], result.numel(), None, other)
+        fan = Fan(other.shape[-1])
+        return Product(one, one.numel() * fan.outputs, result.numel(), fan, timesteps=steps)
 
     def _weight_name(self, x: Tensor) -> str:
         """Return the name of a parameter, or of a part of one; '' for another tensor."""

@@ -46,7 +46,9 @@ class Values:
         """Take in values and return which are not 0, as 1 or True; raises `CountingError` if one is not finite."""
         lowest, highest = (float(end) for end in x.aminmax())
         if not (math.isfinite(lowest) and math.isfinite(highest)):
-            raise CountingError("takes in values that are not finite")
+            raise CountingError(
+                "takes in values that are not finite; check the weights and inputs of the layers before it"
+            )
         self.inputs += x.numel()
         self.lowest, self.highest = min(self.lowest, lowest), max(self.highest, highest)
         self.whole = self.whole and self.largest <= MOST_LEVELS and is_whole(x)
@@ -259,16 +261,6 @@ def convolution(args: Sequence[Any], images: int, output: Tensor) -> Product:
     reach = map(_reach, x.shape[2:], output.shape[2:], weight.shape[2:], *geometry, repeat(settings[3]))
     fan_out = weight.shape[1] if settings[3] else weight.shape[0] // settings[-1]
     return Product(x, dense, output.numel(), Fan(fan_out, tuple(reach)), timesteps=timesteps)
-
-
-def product_with_weights(x: Tensor, fan_out: int, timesteps: int | None, output: Tensor) -> Product:
-    """Read a product of inputs with a layer's weights, `fan_out` of them for each."""
-    return Product(x, x.numel() * fan_out, output.numel(), Fan(fan_out), None, timesteps)
-
-
-def product_of_two(x: Tensor, other: Tensor, output: Tensor) -> Product:
-    """Read a product (…, M, K) × (…, K, N) of two activations."""
-    return Product(x, x.numel() * other.shape[-1], output.numel(), None, other)
 
 
 def linear_timesteps(shape: Sequence[int], images: int, usual: int) -> int | None:
