@@ -9,8 +9,10 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, final
+from copy import deepcopy
+from typing import Any, cast, final
 
+from spikingjelly.activation_based import neuron
 from spikingjelly.activation_based.op_counter import (
     LemaireEnergyConfig,
     LemaireEnergyProfiler,
@@ -22,7 +24,7 @@ from spikingjelly.activation_based.op_counter import (
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from zoo.blocks import ScaledActivation, ScaledIdentity, only_definitions
+from zoo.blocks import IFNeuron, LIFNeuron, ParametricLIFNeuron, ScaledActivation, ScaledIdentity, only_definitions
 from zoo.contracts import EnergyModel, ImageClassifier, Neuron, Operations, Picojoules
 from zoo.errors import CompositionError
 
@@ -53,6 +55,48 @@ def countable(network: nn.Module) -> Iterator[None]:
                 stack.callback(module.register_forward_pre_hook(enter).remove)
                 stack.callback(module.register_forward_hook(leave).remove)
         yield
+
+
+class _StandIn(neuron.BaseNode):
+    """A node that spikingjelly knows, which fires as a neuron of the zoo."""
+
+    def __init__(self, ours: nn.Module) -> None:
+        super().__init__(step_mode="m")
+        self.ours = ours
+
+    def forward(self, x: Tensor, *args: Any) -> Tensor:
+        return cast(Tensor, self.ours(x, *args))
+
+    def scaled(self, x: Tensor, scale: Tensor) -> Tensor:
+        return self(x / scale) * scale
+
+
+class _IntegrateAndFire(_StandIn, neuron.IFNode):
+    """In place of an `if` neuron."""
+
+
+class _Leaky(_StandIn, neuron.LIFNode):
+    """In place of a `lif` neuron."""
+
+
+class _OfLearnedLeak(_StandIn, neuron.ParametricLIFNode):
+    """In place of a `plif` neuron."""
+
+
+_NODES: dict[type[nn.Module], type[_StandIn]] = {
+    IFNeuron: _IntegrateAndFire,
+    LIFNeuron: _Leaky,
+    ParametricLIFNeuron: _OfLearnedLeak,
+}
+
+
+def with_known_nodes(network: ImageClassifier) -> ImageClassifier:
+    """Return a copy in which nodes of spikingjelly stand for the zoo's neurons."""
+    copied = deepcopy(network)
+    for name, module in list(copied.named_modules()):
+        if type(module) in _NODES:
+            copied.set_submodule(name, _NODES[type(module)](module))
+    return copied
 
 
 class Measured(EnergyModel, ABC):
@@ -190,6 +234,7 @@ class Lemaire(Measured):
     )
 
     def __init__(self, network: ImageClassifier) -> None:
+        network = with_known_nodes(network)
         super().__init__(network)
         inside = [module for name, module in network.named_modules() if self.is_spiking(f"{self._root}.{name}")]
         layers = [module for module in inside if isinstance(module, (nn.Conv2d, nn.Linear))]
@@ -219,6 +264,9 @@ class Lemaire(Measured):
 
 class SpikeSim(Measured, ABC):
     """spikingjelly's SpikeSim, which knows some networks alone."""
+
+    def __init__(self, network: ImageClassifier) -> None:
+        super().__init__(with_known_nodes(network))
 
     def run(self, images: Tensor) -> Picojoules:
         """Return the energy of all images of a batch; 0 if SpikeSim refuses the network."""
