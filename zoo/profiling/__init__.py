@@ -1,26 +1,16 @@
 """Cost of a model: parameters, MACs, spikes, synaptic operations, energy; beside it its control and its twin."""
 
-from zoo.contracts.energy import Picojoules
-from zoo.profiling.energy import CONTAINS_CONTROL, BreakEven, Estimate, break_even
-from zoo.profiling.macs import Cost, Layer, count_cost
-from zoo.profiling.prices import PRICES, Part
-from zoo.profiling.recorder import OperationCounts
-from zoo.profiling.report import Profile, profile
-from zoo.profiling.rivals import twin_of
-
-__all__ = [
-    "CONTAINS_CONTROL",
-    "PRICES",
-    "BreakEven",
-    "Cost",
-    "Estimate",
-    "Layer",
-    "OperationCounts",
-    "Part",
-    "Picojoules",
-    "Profile",
-    "break_even",
-    "count_cost",
-    "profile",
-    "twin_of",
-]
+from zoo.contracts.energy import Picojoules as Picojoules
+from zoo.profiling.energy import CONTAINS_CONTROL as CONTAINS_CONTROL
+from zoo.profiling.energy import BreakEven as BreakEven
+from zoo.profiling.energy import Estimate as Estimate
+from zoo.profiling.energy import break_even as break_even
+from zoo.profiling.macs import Cost as Cost
+from zoo.profiling.macs import Layer as Layer
+from zoo.profiling.macs import count_cost as count_cost
+from zoo.profiling.prices import PRICES as PRICES
+from zoo.profiling.prices import Part as Part
+from zoo.profiling.recorder import OperationCounts as OperationCounts
+from zoo.profiling.report import Profile as Profile
+from zoo.profiling.report import profile as profile
+from zoo.profiling.rivals import twin_of as twin_of

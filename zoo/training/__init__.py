@@ -15,24 +15,16 @@ Progress is shown on stderr; `observers=[]` silences it. To load data once for m
 in place of a name.
 """
 
-from zoo.data import DataOptions, load_data
-from zoo.inference.evaluate import Evaluation, evaluate, measure_weight
-from zoo.training.observers import Display, Observer
-from zoo.training.recipe import Recipe, load_recipe, recipe_names
-from zoo.training.run import TrainingResult, resume, train
-
-__all__ = [
-    "DataOptions",
-    "Display",
-    "Evaluation",
-    "Observer",
-    "Recipe",
-    "TrainingResult",
-    "evaluate",
-    "load_data",
-    "load_recipe",
-    "measure_weight",
-    "recipe_names",
-    "resume",
-    "train",
-]
+from zoo.data import DataOptions as DataOptions
+from zoo.data import load_data as load_data
+from zoo.inference.evaluate import Evaluation as Evaluation
+from zoo.inference.evaluate import evaluate as evaluate
+from zoo.inference.evaluate import measure_weight as measure_weight
+from zoo.training.observers import Display as Display
+from zoo.training.observers import Observer as Observer
+from zoo.training.recipe import Recipe as Recipe
+from zoo.training.recipe import load_recipe as load_recipe
+from zoo.training.recipe import recipe_names as recipe_names
+from zoo.training.run import TrainingResult as TrainingResult
+from zoo.training.run import resume as resume
+from zoo.training.run import train as train
