@@ -20,11 +20,13 @@ import pytest
 
 import zoo
 from tests.data.made_data import encoded, folder
-from tests.training.train_processes import PATIENCE, TrainProcess
+from tests.training.train_processes import TrainProcess
 from zoo.inference.predict import Failure
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 SETTINGS = ("--epochs", "8", "--batch-size", "8", "--precision", "no", "--image-size", "16", "--device", "cpu")
+PATIENCE = 60.0
+"""Seconds within which both machines have ended, whatever befalls one of them."""
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -118,12 +120,17 @@ def test_a_run_that_was_stopped_or_killed_goes_on_to_the_same_bits(
 ) -> None:
     """Its folder lies on the first machine alone."""
     whole, out, elsewhere = tmp_path / "whole", tmp_path / "a" / "run", tmp_path / "b" / "run"
-    assert ends(start(*(train(data, whole) for data in copies))) == [0, 0]
+    undisturbed = start(*(train(data, whole) for data in copies))
+    assert ends(undisturbed) == [0, 0]
+    told = "\n".join(machine.text for machine in undisturbed)
+    assert "`zoo pack`" in told  # since both read all files
+    assert "Warning" not in told
     stopped = start(train(copies[0], out, "--minutes", "0"), train(copies[1], elsewhere, "--minutes", "0"))
     assert ends(stopped) == [0, 0]
     assert not elsewhere.exists()
     told = "\n".join(machine.text for machine in stopped)
     assert len(re.findall(r"epoch 1 of 8, after step 1 of 2.*torchrun --nnodes 2 .*--resume", told)) == 1
+    assert "Traceback" not in told
 
     first, second = killed = start(*(["train", "--resume", "--out", each] for each in (out, elsewhere)))
     end = time.monotonic() + PATIENCE

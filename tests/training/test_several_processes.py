@@ -15,7 +15,8 @@ import zoo
 from tests.data.made_data import folder, packed
 from tests.training.train_processes import TrainProcess, arguments
 from zoo.data import load_split
-from zoo.training import evaluate
+from zoo.errors import InputError
+from zoo.training import evaluate, resume, train
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "zoo")
 
@@ -36,6 +37,7 @@ def test_two_processes_give_the_result_of_one_that_accumulates(tmp_path: Path) -
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("epoch 1/2") == 1  # the first one alone tells of the run
+    assert "Warning" not in done.stderr
     keys = ("train_loss", "grad_norm", "train_top1")
     for theirs, ours in zip(_figures(two, *keys), _figures(one, *keys), strict=True):
         assert theirs == pytest.approx(ours, rel=1e-4)
@@ -53,7 +55,7 @@ def test_two_processes_give_the_result_of_one_that_accumulates(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_two_processes_answer_as_one(tmp_path: Path) -> None:
-    """The figures of one process to the last digit, printed once, with damaged images; others run in one alone."""
+    """The figures of one process to the last digit, printed once, with damaged images."""
     data = folder(tmp_path / "photos", {"bird": 150, "cat": 151})
     (data / "cat" / "00149.jpg").write_bytes(b"no photograph")
     model, files = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", sorted(map(str, data.glob("cat/001*.jpg")))
@@ -63,7 +65,29 @@ def test_two_processes_answer_as_one(tmp_path: Path) -> None:
         done = subprocess.run([*TORCHRUN, *command, "--json"], check=False, capture_output=True, text=True, timeout=240)
         ours, theirs = ([json.loads(line) for line in text.splitlines()] for text in (alone.text, done.stdout))
         assert ours
+        assert "Warning" not in done.stderr
         for one, two in zip(ours, theirs, strict=True):
             assert {**one, "data": ""} == {**two, "data": ""}
-    refused = subprocess.run([*TORCHRUN, "profile", model], check=False, capture_output=True, text=True, timeout=240)
-    assert "profile runs in one process" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["profile", "has8_resnet_b8_m2_d4_ste_bpd"], ["pack", "photos", "--out", "p.npz"]])
+def test_other_commands_refuse_several_processes(command: list[str]) -> None:
+    refused = subprocess.run([*TORCHRUN, *command], check=False, capture_output=True, text=True, timeout=240)
+    assert refused.returncode == 1
+    assert f"zoo {command[0]} runs in one process" in refused.stderr
+    assert not refused.stdout
+
+
+@pytest.mark.parametrize("engine", ["FSDP", "DeepSpeed"])
+def test_an_engine_that_is_not_supported_is_named(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """accelerate sets the variable for the processes that it starts."""
+    monkeypatch.setenv(f"ACCELERATE_USE_{engine.upper()}", "true")
+    packed(tmp_path / "train.npz", 8)
+    for call in (
+        lambda: train("has8_resnet_b2_m2_d1_ste_bpd", tmp_path / "train.npz", out=tmp_path / "run"),
+        lambda: resume(tmp_path / "run"),
+    ):
+        with pytest.raises(InputError, match=rf"{engine}.*torchrun.*--multi_gpu"):
+            call()
+    assert not (tmp_path / "run").exists()

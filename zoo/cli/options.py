@@ -97,6 +97,8 @@ class Commands(TyperGroup):
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # of Pillow; ours is an error
+            for message in ("Grad strides do not match", "`broadcast_buffers` is deprecated"):  # of DDP, to no effect
+                warnings.filterwarnings("ignore", message=message)
             try:
                 default_registry()  # raises if entry points cannot be read, before a library of others does
                 result = super().invoke(ctx)
