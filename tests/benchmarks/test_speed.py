@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import zoo
 from benchmarks.speed import __main__ as speed
+from benchmarks.speed import processes
 from benchmarks.speed import steps as speed_steps
 from benchmarks.speed.steps import Work
 
@@ -70,3 +71,18 @@ def test_the_smallest_run_writes_its_rows(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
     assert result.exit_code == (1 if written["missed"] else 0)
     assert [row["training"] for row in written["rows"]] == [True, False]
+
+
+@pytest.mark.parametrize(("seconds_of_two", "status"), [(6.0, 0), (7.0, 1)])
+def test_two_processes_are_compared_with_one(
+    seconds_of_two: float, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(arguments: list[str], count: int, threads: int) -> tuple[float, str]:
+        return (10.0, 8.0, seconds_of_two)[processes.SETTINGS.index((count, threads))], '{"seconds": 2.0}'
+
+    monkeypatch.setattr(processes, "time_command", timed)
+    result = CliRunner().invoke(processes.app, ["--images", "80", "--out", str(tmp_path)], env=PLAIN)
+    assert result.exit_code == status, result.output
+    rows = json.loads((tmp_path / "processes.json").read_text(encoding="utf-8"))["rows"]
+    assert rows["eval"]["ratios"] == {"of one thread": seconds_of_two / 10, "of two": seconds_of_two / 8}
+    assert rows["steps"]["ratios"] == {"of one thread": 1.0, "of two": 1.0}
