@@ -76,6 +76,16 @@ def test_a_pull_request_leaves_main_as_it_is(hub: LoopbackHub, token: str) -> No
     assert hub.commits("alice/mine")[-1].title == "Now"
 
 
+def test_a_branch_is_made_and_main_stays_as_it_is(hub: LoopbackHub, token: str) -> None:
+    before = hub.put("alice/mine", {"notes.txt": b"reviewed"})
+    model = made()
+    stated: dict[str, Any] = {"license": "MIT", "labels": ["a", "b", "c"], "image_size": 8, "token": token}
+    reference = model.push_to_hub("alice/mine", branch="next", **stated)
+    assert hub.repositories["alice/mine"].at("main").oid == before
+    assert reference.endswith(hub.repositories["alice/mine"].at("next").oid)
+    assert same(zoo.create_model(reference), model)
+
+
 def test_feature_maps_as_in_timm() -> None:
     x = torch.rand(2, 3, 32, 32)
     torch.manual_seed(1)

@@ -97,6 +97,7 @@ def publish(
     private: bool = False,
     commit_message: str | None = None,
     create_pr: bool = False,
+    branch: str | None = None,
 ) -> tuple[HubRepository, bool]:
     """Put a folder into a repository in one commit; the repository is made if it does not exist.
 
@@ -108,7 +109,8 @@ def publish(
         hub: with a token that may write.
         private: a repository that is made for it is private; one that exists must be.
         commit_message: None for the name of the checkpoint.
-        create_pr: open a pull request instead of changing `main`.
+        create_pr: open a pull request instead of changing the branch.
+        branch: that changes, made if there is none; None for `main`.
 
     Returns:
         The repository at the commit that holds the folder; and False if it held exactly these files already.
@@ -123,7 +125,9 @@ def publish(
     with translated(repo_id, hub.address):
         if not hub.api.repo_exists(repo_id):
             hub.api.create_repo(repo_id, private=private, exist_ok=True)
-    index = hub.index(HubRepository(repo_id))
+        if branch is not None:
+            hub.api.create_branch(repo_id, branch=branch, exist_ok=True)
+    index = hub.index(HubRepository(repo_id, branch))
     if private and not index.private:
         raise SaveError(f"{repo_id} exists and is public; make it private there first, or choose another name")
     if _sha256_of_model(index) != folder.weight.sha256 and files_of(index).keys() & folder.files.keys() - {CARD}:
@@ -136,6 +140,7 @@ def publish(
             repo_id,
             operations,
             commit_message=commit_message or folder.weight.name,
+            revision=branch,
             parent_commit=head.revision,
             create_pr=create_pr,
         )
@@ -159,6 +164,7 @@ def push(
     private: bool = False,
     commit_message: str | None = None,
     create_pr: bool = False,
+    branch: str | None = None,
     endpoint: str | None = None,
     token: str | None = None,
     **stated: Any,
@@ -178,6 +184,7 @@ def push(
         private: publish into a private repository.
         commit_message: None for the name of the checkpoint.
         create_pr: open a pull request, in a repository that someone else reviews.
+        branch: of the repository, made if there is none; None for `main`.
         endpoint, token: as for `zoo.create_model`.
         **stated: `labels`, `dataset`, `metrics`, `tag`, `image_size`, as for `zoo.save`.
 
@@ -189,5 +196,6 @@ def push(
     """
     folder = add_card(folder_of(model, license=license, **stated), f"hf-hub:{repo_id}")
     hub = Hub(endpoint, token=token)
-    pinned, _ = publish(folder, repo_id, hub, private=private, commit_message=commit_message, create_pr=create_pr)
+    place = {"private": private, "create_pr": create_pr}
+    pinned, _ = publish(folder, repo_id, hub, commit_message=commit_message, branch=branch, **place)
     return str(pinned)

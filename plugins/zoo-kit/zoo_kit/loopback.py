@@ -234,18 +234,25 @@ class _Handler(BaseHTTPRequestHandler):
         if git:
             self._repository(git[1], write=True)
             return self._batch() if git[2] == "batch" else {}
-        found = re.fullmatch(r"/api/(models|spaces)/([^/]+/[^/]+)(?:/(revision|tree|preupload|commit)/(.+))?", path)
+        found = re.fullmatch(
+            r"/api/(models|spaces)/([^/]+/[^/]+)(?:/(revision|tree|preupload|commit|branch)/(.+))?", path
+        )
         if found is None:
             raise RefusedError(404, f"no page {path}")
         kind, name, action, revision = found.groups()
         repository = self._repository("spaces/" * (kind == "spaces") + name, write=action in ("preupload", "commit"))
+        return self._act(repository, name, action, revision)
+
+    def _act(self, repository: Repository, name: str, action: str | None, revision: str) -> Any:
+        if action == "branch":
+            return repository.refs.setdefault(revision, repository.at("main")) and {}
         commit = repository.at(revision or "main")
         if action == "tree":
             return [_listed(path, data) for path, data in commit.files.items()]
         if action == "preupload":
             return {"files": [self._upload_mode(file["path"], commit) for file in json.loads(self.body)["files"]]}
         if action == "commit":
-            return self._commit(repository)
+            return self._commit(repository, revision)
         siblings = [_listed(path, data) for path, data in sorted(commit.files.items())]
         about = {"id": name, "sha": commit.oid, "private": repository.private, "siblings": siblings, "tags": []}
         return about | (self.hub.take("index", name) or {})
@@ -293,11 +300,11 @@ class _Handler(BaseHTTPRequestHandler):
                 wanted["actions"] = {"upload": {"href": f"{self.hub.storage}/storage/{wanted['oid']}", "header": {}}}
         return {"transfer": "basic", "objects": objects}
 
-    def _commit(self, repository: Repository) -> Any:
+    def _commit(self, repository: Repository, branch: str) -> Any:
         if self.hub.take("move", repository.name) is not None:
             repository.commit({**repository.at("main").files, "elsewhere.txt": b"x"}, "put")
         header, *lines = [json.loads(line) for line in self.body.splitlines() if line.strip()]
-        head = repository.at("main")
+        head = repository.at(branch)
         if header["value"].get("parentCommit") not in (None, head.oid):
             raise RefusedError(412, "A commit has happened since. Please refresh and try again.")
         files = dict(head.files)
@@ -312,6 +319,8 @@ class _Handler(BaseHTTPRequestHandler):
         made = repository.commit(files, header["value"]["summary"])
         if self.query.get("create_pr"):
             repository.refs["refs/pr/1"] = repository.history.pop()
+        elif branch != "main":
+            repository.refs[branch] = repository.history.pop()
         if self.hub.take("lose commit", repository.name) is not None:  # made, but the answer never arrives
             raise ConnectionResetError
         url = f"{self.hub.endpoint}/{repository.name}/commit/{made.oid}"
