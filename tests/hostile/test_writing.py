@@ -37,7 +37,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "show.png": picture,
     "model.onnx": onnx,
     "published": published,
-    "zoo-sparkle": lambda out: draft("zoo-sparkle").write(out.parent),
+    "zoo-shimmer": lambda out: draft("zoo-shimmer").write(out.parent),
 }
 FILES = ["show.png", pytest.param("model.onnx", marks=pytest.mark.slow)]
 
@@ -47,7 +47,7 @@ def on_a_full_disk(work: Callable[[], object]) -> str:
     return in_process(work, {resource.RLIMIT_FSIZE: 700})
 
 
-@pytest.mark.parametrize("name", [*FILES, "published", "zoo-sparkle"])
+@pytest.mark.parametrize("name", [*FILES, "published", "zoo-shimmer"])
 def test_what_does_not_fit_is_told_and_nothing_remains(name: str, tmp_path: Path) -> None:
     if name == "published":
         tiny_folder("hf-hub:alice/tiny")  # what it makes once is not what is tested

@@ -79,24 +79,24 @@ def test_what_is_no_component_writes_nothing(
     kind: str, component: str | None, error: type[Exception], tmp_path: Path
 ) -> None:
     with pytest.raises(error):
-        draft("zoo-sparkle", kind, component).write(tmp_path)
+        draft("zoo-shimmer", kind, component).write(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
-    made = draft("zoo-sparkle").write(tmp_path)
-    file = made / "zoo_sparkle" / "__init__.py"
+    made = draft("zoo-shimmer").write(tmp_path)
+    file = made / "zoo_shimmer" / "__init__.py"
     file.write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match="zoo-sparkle"):
-        draft("zoo-sparkle", "encoder").write(tmp_path)
+    with pytest.raises(InputError, match="zoo-shimmer"):
+        draft("zoo-shimmer", "encoder").write(tmp_path)
     assert file.read_text(encoding="utf-8") == "mine"
     assert [made] == list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("folder", [Path("two words"), Path("/tmp/it's")])
 def test_the_next_commands_name_the_folder(folder: Path) -> None:
-    commands = [shlex.split(each) for each in draft("zoo-sparkle", "encoder").next_commands(folder / "zoo-sparkle")]
-    place = str(folder / "zoo-sparkle") if folder.is_absolute() else f"./{folder / 'zoo-sparkle'}"
+    commands = [shlex.split(each) for each in draft("zoo-shimmer", "encoder").next_commands(folder / "zoo-shimmer")]
+    place = str(folder / "zoo-shimmer") if folder.is_absolute() else f"./{folder / 'zoo-shimmer'}"
     assert commands[:2] == [["pip", "install", "-e", f"{place}[test]"], ["python", "-m", "pytest", place]]
 
 
@@ -108,7 +108,7 @@ def test_the_next_commands_name_the_folder(folder: Path) -> None:
 def test_its_own_tests_pass(
     kind: str, build_wheel: Callable[[Path], Path], install: Callable[..., Path], tmp_path: Path
 ) -> None:
-    plugin = draft(f"zoo-sparkle-{kind}", kind)
+    plugin = draft(f"zoo-shimmer-{kind}", kind)
     source = plugin.write(tmp_path)
     site = install([build_wheel(ROOT), build_wheel(KIT), build_wheel(source)], tmp_path / "site")
     done = run_python(["-m", "pytest", "-q", "-p", "no:cacheprovider", source / "tests"], site, cwd=tmp_path)
@@ -120,13 +120,13 @@ def test_its_own_tests_pass(
 
 
 def test_two_plugins_are_tested_in_one_run(tmp_path: Path) -> None:
-    for name in ("zoo-sparkle", "zoo-glitter"):
+    for name in ("zoo-shimmer", "zoo-glitter"):
         draft(name).write(tmp_path)
-    site = os.pathsep.join(str(tmp_path / name) for name in ("zoo-sparkle", "zoo-glitter"))
+    site = os.pathsep.join(str(tmp_path / name) for name in ("zoo-shimmer", "zoo-glitter"))
     command: list[str | Path] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only", tmp_path]
     done = run_python(command, tmp_path, {"PYTHONPATH": site})
     assert done.returncode == 0, done.stdout
-    assert "zoo_sparkle" in done.stdout
+    assert "zoo_shimmer" in done.stdout
     assert "zoo_glitter" in done.stdout
 
 
@@ -134,7 +134,7 @@ def test_two_plugins_are_tested_in_one_run(tmp_path: Path) -> None:
 def test_a_weight_that_is_added_as_its_readme_says_passes(
     build_wheel: Callable[[Path], Path], install: Callable[..., Path], tmp_path: Path
 ) -> None:
-    source = draft("zoo-sparkle", "weights").write(tmp_path)
+    source = draft("zoo-shimmer", "weights").write(tmp_path)
     changes = {"epochs": 4, "batch_size": 8, "precision": "no"}
     labels = np.arange(20) % 2
     data = (np.repeat(255 * labels, 16 * 16 * 3).reshape(20, 16, 16, 3).astype(np.uint8), labels, ("dark", "bright"))
@@ -151,7 +151,7 @@ def test_a_weight_that_is_added_as_its_readme_says_passes(
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS)
 def test_linters_find_nothing(kind: str, tmp_path: Path) -> None:
-    made = draft("zoo-sparkle", kind).write(tmp_path)
+    made = draft("zoo-shimmer", kind).write(tmp_path)
     long = draft("z" * MAX_DISTRIBUTION, kind, "z" * MAX_COMPONENT).write(tmp_path)
     checks = [(made, ["mypy", "--cache-dir", str(tmp_path.parent / "mypy")])]  # torch's types, once for all kinds
     checks += [(each, ["ruff", *words]) for each in (made, long) for words in (["check"], ["format", "--check"])]
