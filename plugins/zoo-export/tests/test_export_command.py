@@ -37,7 +37,7 @@ def metadata(file: Path) -> dict[str, str]:
 @pytest.mark.slow
 def test_a_listed_weight_is_exported_in_its_own_size(tmp_path: Path) -> None:
     out = tmp_path / "model.onnx"
-    result = run("ann_resnet_b8_m2_d4", "--out", out, "--batch-size", "dynamic", "--json")
+    result = run(BUNDLED, "--out", out, "--batch-size", "dynamic", "--json")
     assert (result.exit_code, result.stderr) == (0, "")
     assert json.loads(result.stdout) == {
         "file": str(out),
