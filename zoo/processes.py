@@ -17,13 +17,17 @@ from zoo.errors import InputError
 Made = TypeVar("Made")
 PATIENCE = timedelta(minutes=30)
 """For which a process waits for the others, as while one of them decodes images."""
-_UNSUPPORTED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
+_UNSUPPORTED = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
 
 
 def connect() -> tuple[int, int]:
     """Join the processes that torchrun or accelerate started; returns this one's number, and how many there are.
 
-    Raises `InputError` for FSDP and DeepSpeed.
+    Raises `InputError` for FSDP, DeepSpeed and Megatron-LM.
     """
     for variable, name in _UNSUPPORTED.items():
         if os.environ.get(variable, "").lower() in ("1", "true"):

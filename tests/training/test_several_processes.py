@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
 
 import zoo
 from tests.data.made_data import folder, packed
-from tests.training.train_processes import TrainProcess, arguments
+from tests.training.train_processes import PATIENCE, TrainProcess, arguments
 from zoo.data import load_split
 from zoo.errors import InputError
 from zoo.training import evaluate, resume, train
@@ -54,6 +57,28 @@ def test_two_processes_give_the_result_of_one_that_accumulates(tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_a_signal_to_one_process_ends_both_with_one_sentence(tmp_path: Path) -> None:
+    packed(tmp_path / "train.npz", 24)
+    packed(tmp_path / "val.npz", 8)
+    command = [*TORCHRUN, *arguments(tmp_path, tmp_path / "run", "--device", "cpu", epochs=10_000)]
+    log = tmp_path / "log"
+    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as launcher:
+        try:
+            end = time.monotonic() + PATIENCE
+            while "epoch 2/" not in log.read_text(encoding="utf-8"):
+                assert launcher.poll() is None, log.read_text(encoding="utf-8")
+                assert time.monotonic() < end, log.read_text(encoding="utf-8")
+                time.sleep(0.02)
+            psutil.Process(launcher.pid).children()[-1].send_signal(signal.SIGINT)
+            assert launcher.wait(PATIENCE) == 0
+        finally:
+            launcher.terminate()
+    after = [line for line in log.read_text(encoding="utf-8").splitlines() if not line.startswith("epoch")]
+    assert sum("--resume" in line for line in after) == 1
+    assert "stopped" in after[-1]
+
+
+@pytest.mark.slow
 def test_two_processes_answer_as_one(tmp_path: Path) -> None:
     """The figures of one process to the last digit, printed once, with damaged images."""
     data = folder(tmp_path / "photos", {"bird": 150, "cat": 151})
@@ -79,10 +104,10 @@ def test_other_commands_refuse_several_processes(command: list[str]) -> None:
     assert not refused.stdout
 
 
-@pytest.mark.parametrize("engine", ["FSDP", "DeepSpeed"])
+@pytest.mark.parametrize("engine", ["FSDP", "DeepSpeed", "Megatron-LM"])
 def test_an_engine_that_is_not_supported_is_named(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """accelerate sets the variable for the processes that it starts."""
-    monkeypatch.setenv(f"ACCELERATE_USE_{engine.upper()}", "true")
+    monkeypatch.setenv(f"ACCELERATE_USE_{engine.upper().replace('-', '_')}", "true")
     packed(tmp_path / "train.npz", 8)
     for call in (
         lambda: train("has8_resnet_b2_m2_d1_ste_bpd", tmp_path / "train.npz", out=tmp_path / "run"),

@@ -65,6 +65,14 @@ def key_values(texts: Sequence[str], example: str, option: str = "--set") -> dic
     return pairs
 
 
+_WITHOUT_EFFECT = (
+    "Grad strides do not match",
+    "`broadcast_buffers` is deprecated",
+    "The ``compute`` method of metric",
+)
+"""Warnings of DDP, and of torchmetrics in a process that has no part of few images."""
+
+
 @final
 class Commands(TyperGroup):
     """The command `zoo`: its own commands, those of plugins, and errors as one line with exit status 2.
@@ -97,7 +105,7 @@ class Commands(TyperGroup):
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # of Pillow; ours is an error
-            for message in ("Grad strides do not match", "`broadcast_buffers` is deprecated"):  # of DDP, to no effect
+            for message in _WITHOUT_EFFECT:
                 warnings.filterwarnings("ignore", message=message)
             try:
                 default_registry()  # raises if entry points cannot be read, before a library of others does

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
@@ -54,7 +55,10 @@ class StopRequest:
             restore()
 
     def act(self, message: str) -> NoReturn:
-        """End the run as its signal does without `listening`; else raise `TrainingStoppedError`."""
-        if self._signal is not None:
+        """End the run as its signal does without `listening`; else, and under torchrun, raise `TrainingStoppedError`.
+
+        torchrun makes forty lines of a process that a signal ended.
+        """
+        if self._signal is not None and "TORCHELASTIC_RUN_ID" not in os.environ:
             signal.raise_signal(self._signal)
         raise TrainingStoppedError(message)
