@@ -123,7 +123,11 @@ def test_a_run_that_was_stopped_or_killed_goes_on_to_the_same_bits(
 ) -> None:
     """Its folder lies on the first machine alone."""
     whole, out, elsewhere = tmp_path / "whole", tmp_path / "a" / "run", tmp_path / "b" / "run"
-    assert ends(start(*(train(data, whole) for data in copies))) == [0, 0]
+    undisturbed = start(*(train(data, whole) for data in copies))
+    assert ends(undisturbed) == [0, 0]
+    told = "\n".join(machine.text for machine in undisturbed)
+    assert "`zoo pack`" in told  # since both read all files
+    assert "Warning" not in told
     stopped = start(train(copies[0], out, "--minutes", "0"), train(copies[1], elsewhere, "--minutes", "0"))
     assert ends(stopped) == [0, 0]
     assert not elsewhere.exists()
