@@ -65,11 +65,7 @@ def key_values(texts: Sequence[str], example: str, option: str = "--set") -> dic
     return pairs
 
 
-_WITHOUT_EFFECT = (
-    "Grad strides do not match",
-    "`broadcast_buffers` is deprecated",
-    "The ``compute`` method of metric",
-)
+_WITHOUT_EFFECT = "Grad strides do not match|`broadcast_buffers` is deprecated|The ``compute`` method of metric"
 """Warnings of DDP, and of torchmetrics in a process that has no part of few images."""
 
 
@@ -105,8 +101,7 @@ class Commands(TyperGroup):
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # of Pillow; ours is an error
-            for message in _WITHOUT_EFFECT:
-                warnings.filterwarnings("ignore", message=message)
+            warnings.filterwarnings("ignore", message=_WITHOUT_EFFECT)
             try:
                 default_registry()  # raises if entry points cannot be read, before a library of others does
                 result = super().invoke(ctx)
