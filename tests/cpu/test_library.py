@@ -23,7 +23,7 @@ from zoo import cpu
 from zoo.cli import main
 from zoo.cpu import library
 if "predict" in sys.argv:
-    from zoo.cpu import conv, functions, layout, packed
+    from zoo.cpu import conv, functions, packed
 cpu.__path__ = [sys.argv.pop(1)]
 main()
 """

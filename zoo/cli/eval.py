@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from zoo.catalog.figures import in_units
 from zoo.cli.options import DATA_HELP, DataRoot, Device, ImageSize, Json, model_reference
 from zoo.cli.output import print_rows, say
 from zoo.cpu.memory import keep_freed_memory
@@ -83,6 +82,8 @@ def eval_command(
 
 
 def _print(measured: Measurement) -> None:
+    from zoo.catalog.figures import in_units
+
     evaluation, recorded = measured.evaluation, measured.recorded
     say(f"{measured.name} on {measured.data}", *(f"note: {note}" for note in measured.notes), "", sep="\n")
     for name, value in evaluation.top.items():
