@@ -116,13 +116,13 @@ def mirrored_in(epoch: int, x: Tensor) -> Tensor:
 
 
 def shift(x: Tensor, max_shift: int, generator: torch.Generator, reflect: bool = False) -> Tensor:
-    """Move each image of (N, C, H, W) by up to `max_shift` pixels.
+    """Move each image of (N, C, H, W) by up to `max_shift` pixels; a single pixel stays.
 
     What comes in at the edge is black, or the image's own reflection. transforms.v2 would change all images of a batch
     alike, and draw from the generator that threads share.
     """
     n, channels, height, width = x.shape
-    if not max_shift:
+    if not max_shift or height == width == 1:
         return x
     shifts = torch.randint(0, 2 * max_shift + 1, (2, n, 1), generator=generator)
     rows, columns = shifts[0] + torch.arange(height), shifts[1] + torch.arange(width)
