@@ -144,11 +144,8 @@ class ComponentPart:
     letter: ClassVar[str] = ""
 
     def parse(self, text: str, known: ComponentNames) -> str:
-        names = list(known(self.name))
-        if text not in names:
-            alike = [name for name in names if (":" in name) == (":" in text)]
-            problem = f"unknown {self.name} {shorten(text)}{suggest(text, alike)}"
-            raise UnknownComponentError(problem, kind=self.name, component=text)
+        if text not in known(self.name):  # `parse_name` adds the nearest, and what to install
+            raise UnknownComponentError(f"unknown {self.name} {shorten(text)}", kind=self.name, component=text)
         return text
 
 

@@ -115,15 +115,6 @@ def test_plugins_survives_what_ends_or_blocks_its_process(tmp_path: Path) -> Non
     assert rows["neuron", "plif"]["state"] == rows["decoder", "bpd"]["state"] == "loaded"
 
 
-@pytest.mark.parametrize("points", ["[console_scripts]\nno equals sign\n", b"[console_scripts]\n\xe9 = a:b\n"])
-def test_a_malformed_entry_points_file_is_named_on_one_line(points: str | bytes, tmp_path: Path) -> None:
-    put(tmp_path, "another", points, {})
-    assert run_python(["-m", "zoo", "--help"], tmp_path).returncode == 0
-    done = run_python(["-m", "zoo", "list"], tmp_path)
-    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done.stderr
-    assert "'another' 1.0" in done.stderr
-
-
 def test_closed_streams_are_no_traceback(tmp_path: Path) -> None:
     for closed in (">&-", "2>&-", ">&- 2>&-"):
         command = f"exec {shlex.quote(sys.executable)} -m zoo list {closed}"

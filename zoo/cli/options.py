@@ -77,12 +77,8 @@ class Commands(TyperGroup):
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """List the zoo's commands, then those of plugins; these alone are left out if no entry point can be read."""
-        try:
-            further = default_registry().plain_names("command")
-        except ComponentError:  # a command says why
-            further = []
-        return [*super().list_commands(ctx), *further]
+        """List the zoo's commands, then those of plugins."""
+        return [*super().list_commands(ctx), *default_registry().plain_names("command")]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Find a command of the zoo, or one of the group `zoo.commands`."""
@@ -103,7 +99,6 @@ class Commands(TyperGroup):
             warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # of Pillow; ours is an error
             warnings.filterwarnings("ignore", message=_WITHOUT_EFFECT)
             try:
-                default_registry()  # raises if entry points cannot be read, before a library of others does
                 result = super().invoke(ctx)
                 print(end="", flush=True)  # errors of the last output belong here, not to the interpreter's exit
                 return result

@@ -161,9 +161,6 @@ class Component:
         return self._loaded
 
 
-_MADE_WITHOUT_ARGUMENTS = ("family", "encoder", "decoder", "neuron", "converter", "dataset")
-
-
 def _problem(kind: str, loaded: Any, target: str) -> str | None:
     """Say how an imported object breaks the contract of its kind; None if it keeps it."""
     if kind == "catalog":  # a file, validated when it is read
@@ -180,8 +177,7 @@ def _problem(kind: str, loaded: Any, target: str) -> str | None:
         return f"{target} declares api_version {version!r}; this zoo offers {contracts.API_VERSION}"
     if missing := _missing_members(loaded, contract, kind in ("encoder", "decoder", "energy_model")):
         return f"{target} lacks {', '.join(missing)}"
-    required = _required_arguments(loaded) if kind in _MADE_WITHOUT_ARGUMENTS else []
-    return f"the constructor of {target} needs {', '.join(required)}; give each a default" if required else None
+    return None
 
 
 def _missing_members(cls: type[Any], contract: type[Any], attributes: bool) -> list[str]:
@@ -200,13 +196,6 @@ def _command_problem(loaded: Any, target: str) -> str | None:
         return f"{target} is not a typer.Typer"
     typer.main.get_command(loaded)  # raises if it has no command
     return None
-
-
-def _required_arguments(cls: type[Any]) -> list[str]:
-    """List the arguments without which a class cannot be called."""
-    free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    required = [p for p in inspect.signature(cls).parameters.values() if p.default is inspect.Parameter.empty]
-    return [parameter.name for parameter in required if parameter.kind not in free]
 
 
 def _find_module(name: str) -> ModuleSpec | None:
@@ -384,24 +373,8 @@ def _clash(claims: Iterable[Component]) -> str:
 @functools.cache
 def default_registry() -> Registry:
     """Return the registry of the installed packages, read once a process."""
-    try:
-        points = importlib.metadata.entry_points()
-    except Exception as error:  # a malformed file of any distribution; pydantic and torch read it too, and fail
-        raise ComponentError(_malformed_points() or str(error)) from error
+    points = importlib.metadata.entry_points()
     return Registry(scan(point for group in GROUPS.values() for point in points.select(group=group)))
-
-
-def _malformed_points() -> str:
-    """Name the first distribution whose entry_points.txt cannot be read."""
-    for distribution in importlib.metadata.distributions():
-        try:
-            list(distribution.entry_points)
-        except Exception as error:
-            name, version = _described(distribution)
-            where = f"{shorten(name)} {version} in {distribution.locate_file('')}"
-            reason = shorten(f"{type(error).__name__}: {error}", 200)
-            return f"entry_points.txt of {where} is malformed ({reason}); reinstall or uninstall that distribution"
-    return ""
 
 
 def register(kind: str, name: str) -> Callable[[C], C]:
