@@ -7,7 +7,6 @@ from typing import Any
 
 from zoo.catalog.controls import twin_levels, twin_name
 from zoo.catalog.files import Catalog, default_catalog
-from zoo.contracts.classifier import ImageClassifier
 from zoo.models.factory import Places, describe_model, open_model
 from zoo.models.steps import count_steps
 from zoo.names import Spec
@@ -51,6 +50,7 @@ def model_info(
         weights = [(record, str(record.location)) for record in catalog.weights_of(spec)]
     shaped = weights[0][0] if weights and not opened.weight_name else opened.origin
     model = describe_model(spec, shaped.num_classes, shaped.in_chans, registry)
+    twin = twin_name(spec, registry)
     return {
         "name": str(spec),
         "loads": opened.loads,
@@ -64,7 +64,7 @@ def model_info(
         "num_classes": model.num_classes,
         "timesteps": model.timesteps,
         "steps": count_steps(model),
-        "twin": _twin(model, registry),
+        "twin": twin and {"name": twin, "options": {"levels": twin_levels(spec, model.timesteps, registry)}},
         "num_features": model.num_features,
         "min_image_size": model.min_image_size,
         "components": [
@@ -77,16 +77,6 @@ def model_info(
             for weight, place in weights
         ],
     }
-
-
-def _twin(model: ImageClassifier, registry: Registry | None) -> dict[str, Any] | None:
-    """Name and options of the network without spikes that gives the same answers by the same tensors, if any."""
-    name = twin_name(model.spec, registry)
-    return (
-        None
-        if name is None
-        else {"name": name, "options": {"levels": twin_levels(model.spec, model.timesteps, registry)}}
-    )
 
 
 def _options_taken(spec: Spec, registry: Registry) -> dict[str, list[str]]:

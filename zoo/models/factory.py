@@ -17,7 +17,6 @@ from zoo.catalog.files import Catalog, default_catalog, stored_spec
 from zoo.catalog.records import Preprocessing, StoredWeight, WeightRecord
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest
-from zoo.contracts.neuron import Neuron
 from zoo.cpu.conv import guard_convolutions
 from zoo.errors import (
     CompositionError,
@@ -230,26 +229,10 @@ def build_model(
             if spec.get(kind) is None:
                 raise OptionError(f"it has no {kind}; leave {kind}_options out")
         model: ImageClassifier = family.build(BuildRequest(spec, registry, classes, channels))
-        _check_neuron(model)
     except (OptionError, CompositionError) as error:
         raise type(error)(f"{spec}: {error}") from error
     guard_convolutions(model)
     return model
-
-
-def _check_neuron(model: ImageClassifier) -> None:
-    """Raise `CompositionError` if a network's neuron does not give a spike for each current of each timestep."""
-    neuron = next((module for module in model.modules() if isinstance(module, Neuron)), None)
-    if neuron is None:
-        return
-    currents = torch.zeros(model.timesteps, 1, 1, 1, 1)
-    if currents.is_meta:  # the network is described, not built
-        return
-    with torch.no_grad():
-        spikes = neuron(currents)
-    if spikes.shape != currents.shape:
-        shapes = f"{tuple(spikes.shape)} for currents (T, N, C, H, W) of {tuple(currents.shape)}"
-        raise CompositionError(f"neuron {model.spec.get('neuron')!r} gives {shapes}; it must return one spike for each")
 
 
 def describe_model(
@@ -302,21 +285,13 @@ class OpenedModel:
         spec: of the network.
         places: that it was looked for in.
         origin: the weight behind the name, if there is one.
+        reference: the repository at its commit, or the folder, if it was named by that and not by the spec.
     """
 
     spec: Spec
     places: Places = DEFAULT_PLACES
     origin: WeightOrigin = field(default_factory=NoRecord)
-
-    @property
-    def registry(self) -> Registry:
-        """Components to build from."""
-        return self.places.components
-
-    @property
-    def catalog(self) -> Catalog:
-        """Listed weights."""
-        return self.places.listed
+    reference: HubRepository | LocalFolder | None = None
 
     @property
     def weight(self) -> StoredWeight | None:
@@ -329,14 +304,9 @@ class OpenedModel:
         return self.origin.source
 
     @property
-    def is_listed(self) -> bool:
-        """False for a repository or folder, which was named by its place."""
-        return self.weight is None or isinstance(self.weight, WeightRecord)
-
-    @property
     def loads(self) -> str:
         """The argument of `create_model` for it: a repository at its commit, a folder, or the name."""
-        return str(self.spec) if self.is_listed else str(self.source)
+        return str(self.reference or self.spec)
 
     @property
     def weight_name(self) -> str:
@@ -354,7 +324,7 @@ class OpenedModel:
 
     def warn_if_left_out(self) -> OpenedModel:
         """Return it, with a warning if its name has no tag and so leaves out a listed weight."""
-        if not self.origin.tag and (records := self.catalog.weights_of(self.spec.untagged())):
+        if not self.origin.tag and (records := self.places.listed.weights_of(self.spec.untagged())):
             warnings.warn(f"{self.spec} is untrained; with weights it is {records[0].name}", ZooWarning, stacklevel=4)
         return self
 
@@ -389,7 +359,7 @@ class OpenedModel:
         channels = origin.in_chans if in_chans is None else in_chans
         is_whole = tensors is not None and classes in (0, origin.num_classes)  # no layer stays random
         with _building_on(device, keep_generator=is_whole):
-            model = build_model(spec.with_options({"family": options}), classes, channels, self.registry)
+            model = build_model(spec.with_options({"family": options}), classes, channels, self.places.components)
         if dtype is not None:
             model = model.to(dtype=dtype)
         model.pretrained_cfg = origin.describe_in(model, tensors)
@@ -397,7 +367,9 @@ class OpenedModel:
             return model
         weights.load(model, tensors.state, tensors.place, origin.num_classes, origin.in_chans)
         if warn and not is_whole:
-            _warn_of_new_head(tensors.place, origin.num_classes, model.num_classes)
+            head = f"{tensors.place} has a last layer for {origin.num_classes} classes; the one for {model.num_classes}"
+            advice = "is new and random, and differs on every call: train it, or leave num_classes out"
+            warnings.warn(f"{head} {advice}", NewHeadWarning, stacklevel=3)  # the caller of create_model
         return model
 
     def build_settled(self, pretrained: bool | None = None, **keywords: Any) -> ImageClassifier:
@@ -410,11 +382,11 @@ class OpenedModel:
         """Return the origin of the name, those of a file, or none."""
         if checkpoint_path is not None:
             state, place = weights.read_plain_file(checkpoint_path), str(checkpoint_path)
-            described = describe_model(self.spec, registry=self.registry)
+            described = describe_model(self.spec, registry=self.places.components)
             return NoRecord(*weights.count_classes(described, state, place), Tensors(state, place, {}))
         if pretrained is not False:
             return self.origin
-        if not self.is_listed:
+        if self.reference is not None:
             self._read(self.origin)  # its config may ask for a larger network than its file fills
         return NoRecord(self.origin.num_classes, self.origin.in_chans)
 
@@ -425,17 +397,11 @@ class OpenedModel:
         if tensors is None or record is None:
             return tensors
         if record.tensors_of or not isinstance(origin.source, PackageFile):
-            described = describe_model(self.spec, origin.num_classes, origin.in_chans, self.registry)
+            described = describe_model(self.spec, origin.num_classes, origin.in_chans, self.places.components)
             if record.tensors_of:
                 tensors = tensors._replace(state=weights.match_branches(tensors.state, described))
             weights.check_fit(tensors.state, described, record.name)
         return tensors
-
-
-def _warn_of_new_head(place: str, stored: int, wanted: int) -> None:
-    problem = f"{place} has a last layer for {stored} classes; the one for {wanted} is new and random"
-    advice = "and differs on every call: train it, or leave num_classes out"
-    warnings.warn(f"{problem}, {advice}", NewHeadWarning, stacklevel=4)  # the caller of create_model
 
 
 @contextmanager
@@ -482,7 +448,7 @@ def _open_name(name: str, required: bool, listed: bool, places: Places) -> Opene
     opened = OpenedModel(spec, places)
     if record is None:
         return _open_published(opened) if required or spec.tag else opened
-    check_providers(spec, record.providers, record.name, opened.registry)
+    check_providers(spec, record.providers, record.name, opened.places.components)
     if required and split_tag(name)[1] is None and (options := record.spec.get("options")):
         facts = f"{record.name}, with its options {options_in_words(options)}"
         warnings.warn(f"{name} is {facts}; write the tag to say so", ZooWarning, stacklevel=4)
@@ -503,9 +469,9 @@ def _find_record(name: str, is_wanted: bool, places: Places) -> tuple[Spec, Weig
 def _open_published(opened: OpenedModel) -> OpenedModel:
     """Find the weight that the network's own publisher keeps; raises the catalog's error if there is none."""
     spec = opened.spec
-    published = opened.registry.load("family", spec.family)().published(dict(spec.fields), spec.tag)
+    published = opened.places.components.load("family", spec.family)().published(dict(spec.fields), spec.tag)
     if published is None:
-        raise opened.catalog.no_weight(spec)
+        raise opened.places.listed.no_weight(spec)
     return replace(opened, spec=spec.tagged(published.tag), origin=Published(published))
 
 
@@ -535,7 +501,7 @@ def _how_to_install(weight: str, missing: Sequence[str]) -> str:
 
 def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> OpenedModel:
     """Resolve a config.json, whose spec must be what its name says."""
-    source: Source = reference
+    source = reference
     if isinstance(reference, LocalFolder):
         weight = weights.read_folder(reference.path)
     else:
@@ -558,4 +524,4 @@ def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> O
     if weight.spec != written:
         problem = f"the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
         raise WeightError(f"{source}: {problem}")
-    return OpenedModel(stored, places, Recorded(weight, source))
+    return OpenedModel(stored, places, Recorded(weight, source), source)

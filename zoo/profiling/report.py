@@ -359,10 +359,10 @@ def _profile_network(
     profiles = {role: _describe(*rival, size) for role, rival in networks.items()}
     if images is not None:
         alone = {role: rival for role, (rival, _) in networks.items()}
-        measured = _measure(alone, images, profiles[OWN], opened.registry, per_batch)
+        measured = _measure(alone, images, profiles[OWN], opened.places.components, per_batch)
         profiles = {role: replace(described, activity=measured[role].counts) for role, described in profiles.items()}
         estimates = estimate_all(measured[OWN], measured.get(CONTROL), measured.get(TWIN))
-    levels = twin_levels(network.spec, network.timesteps, opened.registry) if TWIN in profiles else None
+    levels = twin_levels(network.spec, network.timesteps, opened.places.components) if TWIN in profiles else None
     own = replace(profiles[OWN], levels=levels, estimates=estimates)
     return replace(own, control=profiles.get(CONTROL), twin=profiles.get(TWIN))
 
@@ -410,7 +410,7 @@ def _networks(
 ) -> dict[str, tuple[ImageClassifier, str | None]]:
     """Return the network and its rivals, each with a word on its weights."""
     networks, parameter = {OWN: (network, weights)}, next(network.parameters())
-    control, twin = open_control(opened), twin_of(network, opened.registry)
+    control, twin = open_control(opened), twin_of(network, opened.places.components)
     if control is not None:
         shape = {"num_classes": network.num_classes, "in_chans": network.in_chans, "device": "cpu"}
         built = control.build_settled(None if trained else False, **shape).to(parameter.device, parameter.dtype)
@@ -480,12 +480,6 @@ def _open_images(
     return starmap(checked, enumerate(chain([first], rest))), side
 
 
-def _seen_by(network: ImageClassifier, images: Tensor) -> Tensor:
-    """Return what a network sees of the images: of frames a control of stills sees the mean."""
-    frames_alone = images.dim() == 5 and len(network.input_axes) == 1
-    return images.mean(1) if frames_alone else images
-
-
 def _measure(
     networks: Mapping[str, ImageClassifier],
     images: Iterator[Tensor],
@@ -505,7 +499,8 @@ def _measure(
         stacked = torch.stack(chunk).to(weights.device, weights.dtype)
         count += len(chunk)
         for role, network in folded.items():
-            inputs = _seen_by(network, stacked)
+            has_frames = stacked.dim() > len(network.input_axes) + 3  # of which a control of stills sees the mean
+            inputs = stacked.mean(1) if has_frames else stacked
             with recorders[role].watching(len(chunk)):
                 network(inputs)
             for model in models[role].values():

@@ -26,12 +26,12 @@ def open_control(opened: OpenedModel) -> OpenedModel | None:
 
     A weight that the record names and that is not installed is named in a warning.
     """
-    variant = control_name(opened.spec, opened.registry)
+    variant = control_name(opened.spec, opened.places.components)
     if variant is None:
         return None
     if opened.weight is None:
         return open_model(variant, opened.places)
-    record = find_control(opened.weight, opened.spec, opened.catalog, opened.registry)
+    record = find_control(opened.weight, opened.spec, opened.places.listed, opened.places.components)
     if record is not None:
         return open_model(record.name, opened.places)
     named, _, tag = opened.weight.control.partition(".")
