@@ -83,23 +83,42 @@ def profile_command(
             "give a NAME, or --module package.module:build": (name is None) == (module is None),
             "--weights, --reset and --inputs go with --module": module is None and any((weights, reset, inputs)),
             "--num-classes goes with a NAME": module is not None and num_classes is not None,
+            "--module is counted on images: give --data": module is not None and data is None,
             "give --latex or --csv": latex and csv,
         }
     )
-    if module is not None:
-        cost = _count_module(module, weights, reset, inputs, data, image_size, limit, data_root, device)
+    from zoo.catalog.records import Preprocessing
+    from zoo.contracts.family import DEFAULT_IMAGE_SIZE
+    from zoo.models.factory import open_model
+    from zoo.profiling import profile
+    from zoo.profiling.modules import build_module, import_function
+
+    counted: Any
+    options: dict[str, Any]
+    if module is None:
+        counted = opened = open_model(model_reference(str(name)))
+        preparation, options = opened.preprocessing(image_size), {"num_classes": num_classes}
     else:
-        cost = _count_named(str(name), image_size, num_classes, data, limit, data_root, device)
+        counted, preparation = build_module(module, weights), Preprocessing(size=image_size or DEFAULT_IMAGE_SIZE)
+        options = {"reset": reset and import_function(reset), "inputs": inputs and import_function(inputs)}
+    if data is None:
+        cost = profile(counted, image_size, device=device, **options)
+    else:
+        with _sample(data, limit, data_root, preparation) as images:
+            cost = profile(counted, images=images, device=device, **options)
     if html is not None:
         from zoo.files import replace_bytes
 
         replace_bytes(html, _report().to_html(cost).encode())
     if latex or csv:
         print((_report().to_latex if latex else _report().to_csv)(cost), end="")
-        return
-    if as_json:
+    elif as_json:
         print(json.dumps(cost.to_json()))
-        return
+    else:
+        _print(cost, layers)
+
+
+def _print(cost: Profile, layers: bool) -> None:
     console = rich_console()
     console.width = console.width if console.is_terminal else 2 * WIDTH  # a pipe takes rows of any length
     for part in (*_summary(cost, layers), *_energy(cost, layers), *(_layers(cost) if layers else ())):
@@ -119,49 +138,6 @@ def _report() -> Any:
     from zoo.registry.installing import import_plugin
 
     return import_plugin("zoo-energy", "zoo_energy.report", "a report of operations")
-
-
-def _count_named(
-    name: str,
-    image_size: int | None,
-    num_classes: int | None,
-    data: str | None,
-    limit: int,
-    root: Path | None,
-    device: str,
-) -> Profile:
-    from zoo.models.factory import open_model
-    from zoo.profiling import profile
-
-    opened = open_model(model_reference(name))
-    if data is None:
-        return profile(opened, image_size, num_classes=num_classes, device=device)
-    with _sample(data, limit, root, opened.preprocessing(image_size)) as images:
-        return profile(opened, num_classes=num_classes, images=images, device=device)
-
-
-def _count_module(
-    reference: str,
-    weights: Path | None,
-    reset: str | None,
-    inputs: str | None,
-    data: str | None,
-    image_size: int | None,
-    limit: int,
-    root: Path | None,
-    device: str,
-) -> Profile:
-    from zoo.catalog.records import Preprocessing
-    from zoo.contracts.family import DEFAULT_IMAGE_SIZE
-    from zoo.profiling import profile
-    from zoo.profiling.modules import build_module, import_function
-
-    if data is None:
-        raise typer.BadParameter("--module is counted on images: give --data")
-    built = build_module(reference, weights)
-    functions = {"reset": reset and import_function(reset), "inputs": inputs and import_function(inputs)}
-    with _sample(data, limit, root, Preprocessing(size=image_size or DEFAULT_IMAGE_SIZE)) as images:
-        return profile(built, images=images, device=device, **functions)  # type: ignore[arg-type] # functions, as they are checked
 
 
 @contextmanager

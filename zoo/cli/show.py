@@ -10,7 +10,6 @@ import typer
 from zoo.cli.options import MODEL_HELP, Device, Model, model_reference
 from zoo.cli.output import say
 from zoo.cli.predict import DEFAULT_MODEL, model_and_images
-from zoo.errors import check_target
 
 
 def show_command(
@@ -41,7 +40,6 @@ def show_command(
     from zoo.inference.predict import Prediction, predict
     from zoo.inference.show import draw, network_to_show, record, save_picture
 
-    check_target(out, ".png", force)
     reference = model_reference(model or DEFAULT_MODEL)
     network, preprocessing, weights = network_to_show(reference, device)
     activity = record(network, Transform(preprocessing)(pixels))

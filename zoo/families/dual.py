@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
 from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, GrammarFamily
-from zoo.families.has8 import SIZE_PARTS, build_paired, check_width, read_gain
+from zoo.families.has8 import SIZE_PARTS, build_paired, check_width, read_number
 from zoo.names import Grammar, Value
 
 if TYPE_CHECKING:
@@ -40,4 +40,4 @@ class DualFamily(GrammarFamily):
     def build(self, request: BuildRequest) -> ImageClassifier:
         from zoo.families.paired import Pairing
 
-        return build_paired(request, Pairing(analog=True, gain=read_gain(request), second=True))
+        return build_paired(request, Pairing(analog=True, gain=read_number(request, "gain"), second=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, final
@@ -56,16 +57,10 @@ def load_backbone(request: BuildRequest) -> Backbone:
     return backbone
 
 
-def read_gain(request: BuildRequest) -> float | None:
-    """Read the option `gain`; None without it, and raises as `check_number` does if it is no finite number."""
-    gain = request.options.get("gain")
-    return None if gain is None else check_number("gain", gain)
-
-
-def read_ceiling(request: BuildRequest) -> float | None:
-    """Read the option `ceiling`; None without it, and raises as `check_number` does if it is not over 0."""
-    ceiling = request.options.get("ceiling")
-    return None if ceiling is None else check_number("ceiling", ceiling, above=0)
+def read_number(request: BuildRequest, option: str, above: float = -math.inf) -> float | None:
+    """Read a number among the family's options; None without it, and raises as `check_number` does."""
+    value = request.options.get(option)
+    return None if value is None else check_number(option, value, above=above)
 
 
 def build_paired(request: BuildRequest, pairing: Pairing) -> ImageClassifier:
@@ -116,7 +111,7 @@ class CodedFamily(GrammarFamily, ABC):
         neuron = reading(probe, request.component("neuron"))
         one = neuron()
         decoder().check(probe, one)
-        gain, ceiling = read_gain(request), read_ceiling(request)
+        gain, ceiling = read_number(request, "gain"), read_number(request, "ceiling", above=0)
         digits = writes_digits(one)
         pairing = Pairing(self.analog, encoder, decoder, neuron, gain, ceiling=ceiling, digits=digits)
         return build_paired(request, pairing)

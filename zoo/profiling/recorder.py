@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.hooks import RemovableHandle
 
 from zoo.contracts.classifier import Branch, ImageClassifier
 from zoo.contracts.decoder import Decoder
@@ -225,9 +224,9 @@ class Recorder(TorchDispatchMode):
         self._calls.clear()  # an exception leaves them as they were
         self._inside, self._images, self._linear = 0, images, None
         with ExitStack() as stack:
-            entering = [module.register_forward_pre_hook(self._enter, with_kwargs=True) for module in self._kinds]
-            leaving = [module.register_forward_hook(self._leave, with_kwargs=True) for module in self._kinds]
-            stack.callback(_remove, entering + leaving)
+            for module in self._kinds:
+                stack.callback(module.register_forward_pre_hook(self._enter, with_kwargs=True).remove)
+                stack.callback(module.register_forward_hook(self._leave, with_kwargs=True).remove)
             # A compiled kernel is no operator of torch, so that it would not be seen.
             stack.enter_context(only_definitions(unless=lambda: self._inside > 0))
             stack.enter_context(_nothing_fused(self._model))
@@ -402,10 +401,6 @@ _MATRICES = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "ad
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
     """Run in eval mode without gradients; every module's mode is restored."""
-    if isinstance(model, ImageClassifier):
-        with model.evaluating():
-            yield
-        return
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -436,11 +431,6 @@ def _nothing_fused(model: nn.Module) -> Iterator[None]:
 def are_spikes(y: Tensor) -> bool:
     """Return whether every value is −1, 0 or 1."""
     return bool(y.numel()) and y.dtype is not torch.bool and float(y.abs().max()) <= 1 and is_whole(y)
-
-
-def _remove(hooks: Sequence[RemovableHandle]) -> None:
-    for hook in hooks:
-        hook.remove()
 
 
 def _memory(x: Tensor) -> int:
