@@ -1,4 +1,4 @@
-"""Still images as frames over time: line by line."""
+"""Still images as frames over time: line by line, and by a window that moves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 from typer.testing import CliRunner
-from zoo_events import image_to_scan
+from zoo_events import image_to_pan, image_to_scan
+from zoo_events.pan import pan_path, seed_of
 
 import zoo
 from zoo.cli import app
@@ -87,10 +88,10 @@ def test_an_option_of_scan_that_is_not_valid_is_named(options: str, told: str, p
     assert options.split(":")[-2] in str(error.value)
 
 
-@pytest.mark.parametrize("source", ["scan", "scan:i2e:", "scan:nowhere"])
-def test_data_that_cannot_be_scanned_say_why(source: str, photos: Path) -> None:
+@pytest.mark.parametrize("source", ["scan", "scan:i2e:", "scan:nowhere", "pan", "pan:scan:", "pan:1:8:"])
+def test_data_that_have_no_still_images_say_why(source: str, photos: Path) -> None:
     with pytest.raises(InputError):
-        load_data(f"{source}{photos}" if source.endswith(":") else source)
+        load_data(f"{source}{photos}" if source.endswith(("i2e:", "scan:")) else source)
 
 
 def test_more_lines_than_the_encoder_takes_are_refused(tmp_path: Path) -> None:
@@ -100,9 +101,81 @@ def test_more_lines_than_the_encoder_takes_are_refused(tmp_path: Path) -> None:
     assert load_data(f"scan:64:{tmp_path / 'tall.npz'}").train.data.axes == (64, 3)
 
 
-@pytest.mark.parametrize(("options", "side"), [("", SIDE), ("pixels:", 1)])
-def test_a_spiking_network_trains_on_scans(options: str, side: int, photos: Path, tmp_path: Path) -> None:
-    source, out = f"scan:{options}{photos}", tmp_path / "out"
+def smooth_pixels(number: int) -> np.ndarray:
+    """Blobs of colour, 32 pixels a side."""
+    coarse = Image.fromarray(made_pixels(number, 5))
+    return np.asarray(coarse.resize((32, 32), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("speed", [0.3, 1, 2.5, 8])
+def test_the_window_moves_smoothly_at_its_speed(speed: float) -> None:
+    path = pan_path(speed, 200, 1).astype(float)
+    steps = np.diff(path, axis=0)
+    assert path[0].tolist() == [0, 0]
+    assert np.abs(np.hypot(*steps.T)).max() <= speed + 2**0.5  # each end is rounded by half a pixel a side
+    long = path[5:] - path[:-5]  # over five frames it hardly turns
+    assert np.hypot(*long.T).mean() == pytest.approx(5 * speed, rel=0.1)
+
+
+def test_frames_of_a_pan_are_windows_of_the_image_and_its_reflection() -> None:
+    pixels, reach = made_pixels(0), 7 * 6
+    whole = np.pad(pixels, ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
+    frames = image_to_pan(pixels, 6, 8, 5)
+    for frame, (row, column) in zip(frames, pan_path(6, 8, 5) + reach, strict=True):
+        assert np.array_equal(frame.transpose(1, 2, 0), whole[row : row + SIDE, column : column + SIDE])
+    assert image_to_pan(pixels[:1, :1], 1, 8, 5).shape == (8, 3, 1, 1)
+
+
+def test_neighbouring_frames_differ_by_more_at_a_higher_speed() -> None:
+    differences = []
+    for speed in (0, 0.5, 1, 2, 4):
+        frames = np.stack([image_to_pan(smooth_pixels(seed), speed, 8, seed) for seed in range(20)]).astype(int)
+        differences.append(np.abs(np.diff(frames, axis=1)).mean())
+    assert differences[0] == 0
+    assert differences == sorted(set(differences))
+
+
+def test_every_opening_of_a_pan_gives_the_same_frames(photos: Path) -> None:
+    source = f"pan:2:{photos}"
+    assert np.array_equal(frames_of(source), frames_of(source))
+    splits = load_data(source)
+    for split in (splits.train, splits.val):
+        assert split.data.axes == (8, 3)
+        pixels, _ = split.read(torch.arange(len(split)))
+        assert all(
+            np.array_equal(pixel, frames_of(source, name)) for pixel, name in zip(pixels, split.data.names, strict=True)
+        )
+
+
+def test_a_mirrored_pan_is_made_of_the_mirrored_image(photos: Path) -> None:
+    data = load_data(f"pan:2:{photos}").train.data
+    assert data.mirrored is not None
+    number = int(Path(data.names[0]).stem)
+    expected = image_to_pan(made_pixels(number)[:, ::-1], 2, 8, seed_of(data.names[0]))
+    assert np.array_equal(np.asarray(data.mirrored(0)), expected)
+
+
+def test_images_of_the_same_pixels_have_paths_of_their_own(tmp_path: Path) -> None:
+    np.savez(tmp_path / "same.npz", images=np.stack([made_pixels(0)] * 8), labels=np.arange(8) % 2)
+    (data,) = open_parts(f"pan:3:4:{tmp_path / 'same.npz'}", ("train", "val"), DataOptions()).values()
+    frames = [np.asarray(data.item(row)) for row in range(8)]
+    assert len({each[0].tobytes() for each in frames}) == 1
+    assert len({each.tobytes() for each in frames}) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [("-1:", "SPEED"), ("9:", "SPEED"), ("nan:", "SPEED"), ("fast:", "SPEED"), ("1:0:", "T"), ("1:2.5:", "T")],
+)
+def test_an_option_of_pan_that_is_not_valid_is_named(options: str, told: str, photos: Path) -> None:
+    with pytest.raises((InputError, CompositionError), match=told) as error:
+        load_data(f"pan:{options}{photos}")
+    assert options.split(":")[-2] in str(error.value)
+
+
+@pytest.mark.parametrize(("kind", "side"), [("scan", SIDE), ("scan:pixels", 1), ("pan", SIDE)])
+def test_a_spiking_network_trains_on_frames(kind: str, side: int, photos: Path, tmp_path: Path) -> None:
+    source, out = f"{kind}:{photos}", tmp_path / "out"
     asked = ["--data", source, "--out", str(out), "--set", "epochs=1", "--batch-size", "8", "--precision", "float32"]
     done = CliRunner().invoke(app, ["train", "sew_resnetsmall_b2_m1_d1_frames", *asked])
     assert done.exit_code == 0, done.output

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo_events.frames import to_frames as to_frames
     from zoo_events.i2e import image_to_events as image_to_events
+    from zoo_events.pan import image_to_pan as image_to_pan
     from zoo_events.picture import answers_over_time as answers_over_time
     from zoo_events.picture import draw_answers as draw_answers
     from zoo_events.scan import image_to_scan as image_to_scan
@@ -19,6 +20,7 @@ _HOMES = {
     "answers_over_time": "picture",
     "draw_answers": "picture",
     "image_to_events": "i2e",
+    "image_to_pan": "pan",
     "image_to_scan": "scan",
     "to_frames": "frames",
 }

@@ -11,6 +11,9 @@ from zoo.data import RGB, ImageDataset, dataset_names
 from zoo.errors import InputError
 from zoo_events.frames import Array
 
+MOST_FRAMES = 1024
+"""T that the encoder `frames` takes at most: the pixels of a CIFAR image."""
+
 
 def split_options(rest: str) -> tuple[list[str], str]:
     """Split `16:photos/` into its options and DATA, which is a path that exists, or begins with a data set's name."""

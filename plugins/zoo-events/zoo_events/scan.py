@@ -16,11 +16,9 @@ from zoo.contracts import Dataset
 from zoo.data import DataOptions, ImageDataset, open_parts
 from zoo.errors import InputError, check_count, suggest
 from zoo_events.frames import Array
-from zoo_events.options import first_image, split_options
+from zoo_events.options import MOST_FRAMES, first_image, split_options
 
 ORDERS = ("rows", "columns", "pixels")
-MOST_FRAMES = 1024
-"""As many as the encoder `frames` takes: the pixels of a CIFAR image."""
 
 
 def count_lines(pixels: Array, order: str) -> int:
