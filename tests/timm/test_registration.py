@@ -82,15 +82,6 @@ def test_a_name_that_timm_cannot_have_is_refused(name: str, error: type[Exceptio
     assert timm.list_models() == before
 
 
-def test_timm_says_how_a_composed_name_becomes_its_own() -> None:
-    composed = "has8_resnet_b2_m7_d1_ste_bpd"
-    with pytest.raises(RuntimeError, match=f"register_models\\('{composed}'\\)"):
-        timm.create_model(composed)
-    with pytest.raises(RuntimeError) as caught:
-        timm.create_model("resnet18_of_nobody")
-    assert "zoo" not in str(caught.value)
-
-
 def test_a_name_that_is_taken_is_left(foreign: str) -> None:
     theirs = timm.model_entrypoint(foreign)
     with pytest.raises(ComponentError, match=f"{foreign}.*other_models"):

@@ -6,6 +6,7 @@ from operator import attrgetter
 
 from zoo.catalog.files import Catalog, default_catalog, stored_spec
 from zoo.catalog.records import StoredWeight, WeightRecord
+from zoo.contracts.family import Family
 from zoo.names import Spec
 from zoo.registry.components import Registry, default_registry
 
@@ -14,8 +15,7 @@ _prepared_alike = attrgetter("dataset", "dataset_note", "labels", "in_chans", "p
 
 def control_name(spec: Spec, registry: Registry | None = None) -> str | None:
     """Name the same network without spikes; None if it has none of its own."""
-    name: str | None = (registry or default_registry()).load("family", spec.family)().control(dict(spec.fields))
-    return name
+    return _family(spec, registry).control(dict(spec.fields))
 
 
 def find_control(
@@ -38,18 +38,21 @@ def find_control(
 
 def twin_name(spec: Spec, registry: Registry | None = None) -> str | None:
     """Name the twin, which gives the same answers without spikes with the option `levels`; None if it has none."""
-    name: str | None = (registry or default_registry()).load("family", spec.family)().twin(spec)
-    return name
+    return _family(spec, registry).twin(spec)
 
 
 def twin_levels(spec: Spec, timesteps: int, registry: Registry | None = None) -> int:
     """Return the option `levels` of the twin of a network of T timesteps."""
-    levels: int = (registry or default_registry()).load("family", spec.family)().twin_levels(spec, timesteps)
-    return levels
+    return _family(spec, registry).twin_levels(spec, timesteps)
 
 
-def twin_in_words(weight: StoredWeight, registry: Registry | None = None) -> str:
+def _family(spec: Spec, registry: Registry | None) -> Family:
+    family: Family = (registry or default_registry()).load("family", spec.family)()
+    return family
+
+
+def twin_in_words(weight: StoredWeight) -> str:
     """Name the twin of a weight's network with its option; '' for none."""
-    spec = stored_spec(weight, registry)
-    name = twin_name(spec, registry)
-    return f"{name} (levels={twin_levels(spec, weight.figures.timesteps, registry)})" if name else ""
+    spec = stored_spec(weight)
+    name = twin_name(spec)
+    return f"{name} (levels={twin_levels(spec, weight.figures.timesteps)})" if name else ""

@@ -59,6 +59,11 @@ class CatalogFile(Record):
         _check_unique(record.name for record in self.weights)
         return self
 
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """An entry for each weight, as `FileNames` has them."""
+        return tuple(map(_entry_of, self.weights))
+
 
 @final
 @dataclass
@@ -158,7 +163,8 @@ def read_names(path: Path) -> FileNames:
     content = _read_bytes(path)
     found = _FIRST_WEIGHT.search(content)
     if found is None:
-        return _names_of(_validate(_parse(content, path), path))
+        whole = _validate(_parse(content, path), path)
+        return FileNames(whole.variants, whole.entries)
     start = found.start(1)
     following = _TOP_LEVEL_KEY.search(content, start)
     end = following.start() if following else len(content)
@@ -207,10 +213,6 @@ def _read_record(text: bytes, path: Path) -> WeightRecord:
 
 def _entry_of(record: WeightRecord) -> Entry:
     return Entry(record.variant, record.tag, record.sha256, record.source, lambda: record)
-
-
-def _names_of(content: CatalogFile) -> FileNames:
-    return FileNames(content.variants, tuple(map(_entry_of, content.weights)))
 
 
 def read_catalog(path: Path) -> Catalog:
@@ -270,14 +272,14 @@ class Catalog:
         Raises:
             CatalogError: it lists other bytes under a listed name; then nothing is added.
         """
-        listed = _names_of(content) if isinstance(content, CatalogFile) else content
-        for entry in listed.entries:
+        entries = content.entries
+        for entry in entries:
             if entry.name in self._by_name and self._by_name[entry.name].sha256 != entry.sha256:
                 raise CatalogError(f"{origin} lists other bytes as {entry.name} than {self.origins[entry.name]} does")
-        for group in listed.variants:
+        for group in content.variants:
             for name in expand_names(group.names):
                 self.notes.setdefault(name, group.note)
-        for entry in listed.entries:
+        for entry in entries:
             self._add_entry(entry, origin)
 
     def _add_entry(self, entry: Entry, origin: str) -> None:

@@ -10,14 +10,13 @@ Importing this module gives timm an entry point for every name of the catalog, s
 A name that timm has already is never replaced. Weights are read by the zoo's own loader: verified before they are
 parsed, safetensors only, and bit for bit what `zoo.create_model` loads.
 
-Any other composed name becomes timm's by `register_models`, which timm's error for an unknown name says then.
+Any other composed name becomes timm's by `register_models`.
 """
 
 from __future__ import annotations
 
-from zoo.timm.models import advise_registering, register_catalog, register_models
+from zoo.timm.models import register_catalog, register_models
 
 __all__ = ["register_models"]
 
 register_catalog()
-advise_registering()

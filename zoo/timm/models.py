@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,23 +65,6 @@ def register_catalog() -> None:
     for module in _NOT_TRACED:
         register_notrace_module(module)
     _register([name for name in default_catalog().names if ":" not in name])
-
-
-def advise_registering() -> None:
-    """Let timm's error for an unknown name that is one of the zoo's say `register_models`."""
-    create = inspect.unwrap(timm.create_model)  # timm's own, if this module is loaded again
-
-    @functools.wraps(create)
-    def create_model(model_name: str, *arguments: Any, **keywords: Any) -> nn.Module:
-        try:
-            return create(model_name, *arguments, **keywords)
-        except RuntimeError as error:
-            with suppress(ModelNameError):
-                if not timm.is_model(parse_name(model_name).text):
-                    error.args = (f"{error}; zoo.timm.register_models({model_name!r}) makes it one of timm's",)
-            raise
-
-    timm.create_model = timm.models.create_model = create_model
 
 
 def _register(variants: Sequence[str]) -> None:
