@@ -169,7 +169,7 @@ def test_sums_of_spikes_that_are_digits_are_refused() -> None:
 
 def test_digits_have_no_answers_before_the_last() -> None:
     network = zoo.create_model("sew_resnetsmall_b2_m1_d1_direct_radix", pretrained=False)
-    with pytest.raises(InputError), network.answering_early():
-        pass
+    with pytest.raises(InputError):
+        network.answers_over_time(torch.rand(1, 3, 16, 16))
     with pytest.raises(InputError), network.streaming():
         pass

@@ -29,7 +29,6 @@ class NetworkOverTime(HeadedClassifier):
     """
 
     takes_frames: bool = False
-    _answers_early = False
 
     @property
     def input_axes(self) -> tuple[int, ...]:
@@ -43,9 +42,13 @@ class NetworkOverTime(HeadedClassifier):
     def mean_over_time(self, carried: Tensor) -> Tensor:
         """Average what a level passes on: → (N, C, H, W)."""
 
+    def features_over_time(self, x: Tensor) -> Tensor:
+        """Return the features of which the head sees the mean, with all timesteps."""
+        *_, carried = self.run_stages(x, len(self.feature_info) - 1)
+        return carried
+
     def forward_features(self, x: Tensor) -> Tensor:
-        last = len(self.feature_info) - 1
-        return self._feature_maps(x, last, {last})[last]
+        return self.mean_over_time(self.features_over_time(x)).contiguous()
 
     def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
         return list(self._feature_maps(x, last, range(last + 1)).values())
@@ -63,33 +66,24 @@ class NetworkOverTime(HeadedClassifier):
         finally:
             stream.close()
 
-    @contextmanager
-    def answering_early(self) -> Iterator[None]:
-        """Let the network answer after every timestep, as a stream does: logits (T·N, classes), the last N its own.
+    def answers_over_time(self, x: Tensor) -> Tensor:
+        """Answer after every timestep, as a stream does: logits (T, N, classes), the last of them the network's own.
 
         Raises:
             InputError: its neurons write digits, which are a number when the last has come.
         """
         if any(isinstance(module, Neuron) and module.code == RADIX for module in self.modules()):
             raise InputError(f"{self.spec} writes digits, and answers when the last has come; choose the neuron 'if'")
-        self._answers_early = True
-        try:
-            yield
-        finally:
-            self._answers_early = False
-
-    def averaged(self, carried: Tensor) -> Tensor:
-        """Average what a level passes on: → (N, C, H, W); inside `answering_early` so far each time: (T·N, C, H, W)."""
-        if not self._answers_early:
-            return self.mean_over_time(carried)
+        carried = self.features_over_time(x)
         seen = at_least_float32(carried.flatten(0, -4).unflatten(0, (self.timesteps, -1))).cumsum(0)
         counts = torch.arange(1, self.timesteps + 1, device=seen.device)
-        return (seen / counts.view(-1, 1, 1, 1, 1)).to(carried.dtype).flatten(0, 1)
+        means = (seen / counts.view(-1, 1, 1, 1, 1)).to(carried.dtype).flatten(0, 1).contiguous()
+        return self.forward_head(means).unflatten(0, (self.timesteps, -1))
 
     def _feature_maps(self, x: Tensor, last: int, wanted: Collection[int]) -> dict[int, Tensor]:
         """Average the wanted levels alone; in torch's own order, since the head rounds by the order in memory."""
         stages = enumerate(self.run_stages(x, last))
-        return {level: self.averaged(carried).contiguous() for level, carried in stages if level in wanted}
+        return {level: self.mean_over_time(carried).contiguous() for level, carried in stages if level in wanted}
 
 
 @final

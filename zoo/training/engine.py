@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from zoo.contracts.classifier import ImageClassifier
 from zoo.device import AUTO, usable_device
 from zoo.errors import InputError
+from zoo.families.over_time import NetworkOverTime
 from zoo.processes import count_processes
 from zoo.profiling.prices import NORMS
 from zoo.registry.installing import missing_extra
@@ -29,12 +30,30 @@ except ModuleNotFoundError as error:
 
 
 @final
+class AnswersOverTime(nn.Module):
+    """A network's logits after each timestep: (N, …) → (T, N, classes).
+
+    TET (arXiv:2202.11946) takes each timestep's alone; here it is the mean so far, as a stream gives it.
+    """
+
+    def __init__(self, network: ImageClassifier) -> None:
+        super().__init__()
+        if not isinstance(network, NetworkOverTime) or network.timesteps == 1:
+            raise InputError(f"{network.spec} has no timesteps up to its head; leave timestep_loss at 0")
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network.answers_over_time(x)
+
+
+@final
 class Engine:
     """A network and its optimiser.
 
     Attributes:
         model: the network that is trained, itself: for hooks and checkpoints.
-        parallel: the model as accelerate wraps it: it averages gradients over processes.
+        trained: the network, or its answers after each timestep if they have a part of the loss.
+        parallel: the same as accelerate wraps it: it averages gradients over processes.
         compiled: the same through torch.compile, if the recipe asks for it.
         optimizer: as accelerate wraps it.
         accelerator: processes and precision.
@@ -48,7 +67,8 @@ class Engine:
         # A copy of the network, and so made before accelerate wraps its forward.
         # Its decay rises with the steps: a constant one kept too much of the first weights in a run of three epochs.
         self._average = ModelEmaV3(model, recipe.ema, use_warmup=True, device=self.device) if recipe.ema else None
-        self.parallel, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, recipe))
+        self.trained = AnswersOverTime(model) if recipe.timestep_loss else model
+        self.parallel, self.optimizer = self.accelerator.prepare(self.trained, build_optimizer(model, recipe))
         self._norms = [norm for norm in model.modules() if isinstance(norm, NORMS)]
         self.compiled = compile_network(self.parallel) if recipe.compile else self.parallel
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import NoReturn, TypeVar, cast, final
+from typing import NoReturn, TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import DivergenceError, InputError
-from zoo.families.over_time import NetworkOverTime
 from zoo.inference.evaluate import translate_memory_errors
 from zoo.processes import count_processes, describe_changes, is_first, share_first
 from zoo.profiling.prices import NORMS
@@ -193,7 +192,8 @@ class Training:
         x, labels, targets = self.setup.prepare(batch, self.engine.device)
         counted = spiking_layers(model) if counting or recipe.spike_penalty else {}
         with spike_rates(counted) as rates:
-            answers = self._answers(network, x)
+            answers = network(x).float()
+        answers = answers if recipe.timestep_loss else answers[None]
         logits = answers[-1]
         probabilities = None
         if teacher is not None:
@@ -209,19 +209,6 @@ class Training:
             loss = loss + recipe.spike_penalty * torch.stack([call.rate for call in rates]).mean()
         return Answer(loss, logits, labels, rates)
 
-    def _answers(self, network: nn.Module, x: Tensor) -> Tensor:
-        """Return logits: (1, N, classes), or (T, N, classes) after each timestep if they have a part of the loss.
-
-        TET (arXiv:2202.11946) takes each timestep's alone; here it is the mean so far, as a stream gives it.
-        """
-        if not self.recipe.timestep_loss:
-            return cast(Tensor, network(x).float()[None])
-        model = self.engine.model
-        if not isinstance(model, NetworkOverTime) or model.timesteps == 1:
-            raise InputError(f"{model.spec} has no timesteps up to its head; leave timestep_loss at 0")
-        with model.answering_early():
-            return cast(Tensor, network(x).float().unflatten(0, (model.timesteps, -1)))
-
     def _loss(self, logits: Tensor, targets: Tensor, probabilities: Tensor | None) -> Tensor:
         """Return the cross-entropy with the targets and, by its share, with a teacher's probabilities."""
         loss = functional.cross_entropy(logits, targets, label_smoothing=self.setup.smoothing)
@@ -233,7 +220,8 @@ class Training:
         checkpoint = self.folder.checkpoint
         saved = f"The last checkpoint is {checkpoint}" if checkpoint.is_file() else "Nothing was saved yet"
         model = self.engine.model
-        layer = find_fault(model, (self._answer(batch, model, counting=False).loss for batch in batches))
+        answers = (self._answer(batch, self.engine.trained, counting=False) for batch in batches)
+        layer = find_fault(model, (answer.loss for answer in answers))
         raise DivergenceError(
             f"epoch {self.epoch + 1}, step {step} of {self.plan.steps}: {what}; {layer}. {saved}. Try a lower "
             "`learning_rate`, `clip_norm=1` or less, or an encoder with a smaller gradient, such as ste"

@@ -65,8 +65,8 @@ def test_frame_by_frame_it_answers_alike(model: ImageClassifier) -> None:
 
 def test_it_answers_after_every_timestep(model: ImageClassifier) -> None:
     assert isinstance(model, NetworkOverTime)
-    with model.answering_early():
-        answers = logits_of(model).unflatten(0, (model.timesteps, -1))
+    with torch.no_grad():
+        answers = model.answers_over_time(made_frames())
     with model.streaming() as stream:
         for frame, answer in zip(made_frames().unbind(1), answers, strict=True):
             torch.testing.assert_close(stream(frame), answer)

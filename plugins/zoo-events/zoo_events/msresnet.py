@@ -150,15 +150,15 @@ class MembraneResNet(NetworkOverTime):
     def mean_over_time(self, carried: Tensor) -> Tensor:
         return carried.mean(0)
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        return self.forward_levels(x, [], norm=False, stop_early=False)[0]
+    def features_over_time(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.last(super().features_over_time(x)))
 
     def forward_levels(self, x: Tensor, levels: list[int], norm: bool, stop_early: bool) -> tuple[Tensor, list[Tensor]]:
         top = len(self.feature_info) - 1
         last = max(levels) if stop_early else top
         carried = list(self.run_stages(x, last))
         final = self.last(carried[-1]) if last == top else carried[-1]
-        return self.averaged(final), [self.averaged(carried[level]) for level in levels]
+        return self.mean_over_time(final), [self.mean_over_time(carried[level]) for level in levels]
 
     def drop_above(self, last: int) -> None:
         self.stages = cast(nn.Sequential, self.stages[:last])
