@@ -1,0 +1,146 @@
+"""A network that sends changes between frames gives the same answers, and is charged what changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import conv2d
+from torch.utils.flop_counter import FlopCounterMode
+from zoo_events import count_changes
+from zoo_events.changes import Changes, main
+
+import zoo
+from zoo.contracts import ImageClassifier
+from zoo.errors import CompositionError, InputError
+
+CONTROL = "ann_resnetsmall_b2_m2_d2"
+TRAINED = "ann_resnetsmall_b16_m2_d4.cifar10long"
+
+
+@pytest.fixture
+def model() -> ImageClassifier:
+    torch.manual_seed(0)
+    return zoo.create_model(CONTROL, num_classes=5).eval()
+
+
+def made_frames(share: float, images: int = 3) -> Tensor:
+    """Frames of bytes, of which so large a share of pixels is drawn again from frame to frame."""
+    draw = torch.Generator().manual_seed(0)
+    frames = [torch.randint(0, 256, (images, 3, 16, 16), generator=draw)]
+    for _ in range(5):
+        drawn = torch.rand(images, 1, 16, 16, generator=draw) < share
+        frames.append(torch.where(drawn, torch.randint(0, 256, frames[-1].shape, generator=draw), frames[-1]))
+    return torch.stack(frames, 1) / 255
+
+
+def products(found: Changes) -> float:
+    return found.per_frame(lambda layer: layer.changes.pairs)
+
+
+@pytest.mark.parametrize("name", [CONTROL, "ann_vgg_b2_m2_d2", "ann_resnet18"])
+@pytest.mark.parametrize("levels", [255, 7])
+def test_answers_are_those_of_whole_numbers_frame_by_frame(name: str, levels: int) -> None:
+    torch.manual_seed(0)
+    model = zoo.create_model(name, num_classes=5).eval()
+    frames = made_frames(0.3, images=2)
+    found = count_changes(model, frames, levels)
+    assert found.answers.shape == (2, 6, 5)
+    torch.testing.assert_close(found.answers, found.quantised, rtol=0, atol=1e-9)
+    expected = torch.stack([model(frame) for frame in frames.unbind(1)], 1).double()
+    torch.testing.assert_close(found.exact, expected, rtol=1e-4, atol=1e-4)
+    assert (found.quantised != found.exact).any()
+
+
+def test_finer_numbers_are_nearer_to_the_networks_own(model: ImageClassifier) -> None:
+    differences = []
+    for levels in (7, 31, 255):
+        found = count_changes(model, made_frames(0.3), levels)
+        differences.append(float((found.answers - found.exact).abs().max()))
+    assert differences == sorted(differences, reverse=True)
+    assert differences[-1] < 0.05 * float(found.exact.abs().max())
+
+
+def test_frames_that_repeat_cost_nothing(model: ImageClassifier) -> None:
+    found = count_changes(model, made_frames(0))
+    assert products(found) == 0
+    assert found.per_frame(lambda layer: layer.frames.pairs) > 0
+    assert found.per_frame(lambda layer: layer.changes.bits) == 0
+
+
+def test_more_change_costs_more(model: ImageClassifier) -> None:
+    counts = [products(count_changes(model, made_frames(share))) for share in (0, 0.01, 0.1, 0.5)]
+    assert counts == sorted(set(counts))
+
+
+def test_products_of_the_first_layer_are_pairs_of_changes_and_weights(model: ImageClassifier) -> None:
+    frames = made_frames(0.2).double()
+    (first, *_) = count_changes(model, frames.float()).layers
+    weights = torch.ones_like(model.get_submodule(first.name).weight, dtype=torch.float64)  # type: ignore[arg-type]
+    levels = (255 * frames).round()
+    for counted, sent in ((first.frames, levels[:, 1:]), (first.changes, levels.diff(dim=1))):
+        magnitudes = sent.flatten(0, 1).abs()
+        for count, chosen in ((counted.additions, magnitudes == 1), (counted.multiplications, magnitudes > 1)):
+            assert count == conv2d(chosen.double(), weights, padding=1).sum()
+        bits = magnitudes.long().clone().apply_(int.bit_count)
+        assert counted.bits == conv2d(bits.double(), weights, padding=1).sum()
+
+
+def test_all_pairs_are_the_macs_of_the_network(model: ImageClassifier) -> None:
+    found = count_changes(model, made_frames(0.2))
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, 16, 16))
+    assert found.per_frame(lambda layer: layer.dense) == counter.get_total_flops() / 2
+    assert {layer.name for layer in found.layers} == {
+        name for name, part in model.named_modules() if isinstance(part, torch.nn.Conv2d | torch.nn.Linear)
+    }
+
+
+def test_the_network_itself_stays_as_it_was(model: ImageClassifier) -> None:
+    frames = made_frames(0.2)
+    before = model(frames[:, 0])
+    count_changes(model, frames)
+    assert torch.equal(model(frames[:, 0]), before)
+
+
+def test_frames_that_do_not_fit_are_refused(model: ImageClassifier) -> None:
+    for frames in (made_frames(0)[:, :1], made_frames(0)[:, 0], made_frames(0)[:, :, :2]):
+        with pytest.raises(InputError, match="N"):
+            count_changes(model, frames)
+    with pytest.raises(CompositionError, match="levels"):
+        count_changes(model, made_frames(0), 0)
+
+
+def test_networks_that_cannot_send_changes_are_refused(model: ImageClassifier) -> None:
+    spiking = zoo.create_model("sew_resnetsmall_b2_m1_d1_direct", num_classes=5).eval()
+    for network in (spiking, model.train()):
+        with pytest.raises(InputError, match="ann_"):
+            count_changes(network, made_frames(0))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for label, colour in (("cat", "red"), ("dog", "blue")):
+        (tmp_path / label).mkdir()
+        Image.radial_gradient("L").resize((32, 32)).convert("RGB").save(tmp_path / label / f"{colour}.png")
+    return tmp_path
+
+
+def test_the_command_prints_a_row_for_each_speed(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([TRAINED, str(photos), "--speeds", "0", "2", "--timesteps", "3"])
+    head, _, still, moving, *_ = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()
+    )
+    place = head.index("changes")
+    assert (still[0], still[place]) == ("0", "0")
+    assert moving[0] == "2"
+    assert int(moving[place].replace(",", "")) > 0
+
+
+def test_a_speed_beyond_the_image_ends_the_command(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([TRAINED, str(photos), "--speeds", "33"])
+    assert "SPEED" in capsys.readouterr().err
