@@ -29,11 +29,9 @@ def find_control(
     name = control_name(spec, registry)
     if name is None:
         return None
-    wanted = weight.control or f"{name}.{weight.tag}"
-    for record in (catalog or default_catalog()).weights.get(name, []):
-        if record.name == wanted and _prepared_alike(record) == _prepared_alike(weight):
-            return record
-    return None
+    record = (catalog or default_catalog()).named(weight.control or f"{name}.{weight.tag}")
+    can_compare = record and record.variant == name and _prepared_alike(record) == _prepared_alike(weight)
+    return record if can_compare else None
 
 
 def twin_name(spec: Spec, registry: Registry | None = None) -> str | None:

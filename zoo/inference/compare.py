@@ -66,20 +66,14 @@ def compare_models(
 ) -> list[ComparedModel]:
     """Compare cost and accuracy of models, the twin and the control of each behind it.
 
-    Of frames, a network of still images sees the mean.
-
     Without data the figures of a weight's record are taken: top-1, and those counted when it was recorded. Untrained
     networks are counted at the image size and number of classes of the trained ones, if these have one in common.
 
     Args:
         names: as for `create_model`; a name without a tag is an untrained network.
-        data: images to count spikes and energy on.
-        data_options: for reading the data; of each weight's own image size by default.
-        limit: images that spikes and energy are counted on, spread over the classes.
+        data: images to count spikes and energy on; of frames, a network of still images sees the mean.
         controls: show the twin of each too, and its control: the weight that its record names or the one of its tag,
             trained and prepared alike, else an untrained network. One that is among `names` is shown at its own place.
-        device: to compute on, such as `cuda`.
-        places: that models are looked for in.
 
     Raises:
         ModelNameError, HubError, WeightError: as `create_model` does.

@@ -478,21 +478,13 @@ def _open_published(opened: OpenedModel) -> OpenedModel:
 def _explain_name(name: str, error: ModelNameError, catalog: Catalog) -> ModelNameError:
     """Add to the error of a name what to install, or how to write a repository or folder, if that is known."""
     if isinstance(error, UnknownComponentError):
-        missing = _missing_providers(name, catalog)
+        record = catalog.named(name)
+        missing = [provider for provider in record.providers if not is_installed(provider)] if record else []
         if missing:
             return MissingPluginError(f"{error}; {_how_to_install(name, missing)}")
     if "/" in str(name):
         return type(error)(f"{error}; write a repository as hf-hub:org/name, and a folder as local-dir:path")
     return error
-
-
-def _missing_providers(name: str, catalog: Catalog) -> list[str]:
-    """List the distributions that a listed weight was made with and that are not installed."""
-    variant, tag = split_tag(name)
-    for record in catalog.weights.get(variant, []):
-        if tag in (None, record.tag):
-            return [provider for provider in record.providers if not is_installed(provider)]
-    return []
 
 
 def _how_to_install(weight: str, missing: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from zoo.contracts.classifier import Branch
 from zoo.contracts.energy import EnergyModel
-from zoo.errors import CountingError, InputError, OptionError, WeightError, ZooError
+from zoo.errors import CountingError, InputError, WeightError, ZooError
 from zoo.profiling.energy import Estimate, energy_models
 from zoo.profiling.macs import Layer
 from zoo.profiling.recorder import OperationCounts, Recorder, first_tensor
@@ -40,23 +40,12 @@ def count_module(
 ) -> tuple[Recorder, OperationCounts, int]:
     """Count a module on images; its buffers, modes and torch's random numbers are afterwards as before.
 
-    Args:
-        module: any; one with state between calls needs `reset`.
-        images: (N, …), or any number of tensors (…).
-        reset: called with the module before every batch, such as spikingjelly's `functional.reset_net`.
-        inputs: makes arguments of a batch (N, …): a tensor, a tuple, or a mapping of keywords; by default the batch.
-        images_per_batch: at once.
-
-    Returns:
-        The recorder, the counts, and the side of the images.
+    Arguments are those of `zoo.profile`. Returns the recorder, the counts, and the side of the images.
 
     Raises:
         InputError: no images, or images that are no finite tensors, all alike.
         CountingError: the module raises, keeps state between batches, or a value in it is not finite.
     """
-    for name, given in (("reset", reset), ("inputs", inputs)):
-        if given is not None and not callable(given):
-            raise OptionError(f"{name} must be callable, not {type(given).__name__}")
     if not isinstance(images, Iterable) or (isinstance(images, Tensor) and not images.dim()):
         raise InputError(f"images= takes tensors, (N, …) or many (…), not {type(images).__name__}")
     stream = iter(images)

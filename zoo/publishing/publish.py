@@ -29,12 +29,7 @@ def assemble(
 ) -> ModelFolder:
     """Make the folder of a weight, after checking every claim of its record that can be checked here.
 
-    Args:
-        weight: the record.
-        source: of its bytes.
-        reference: what the card's snippet loads: `hf-hub:org/name` or `local-dir:.`.
-        hub: for a source there.
-        catalog: that may list its control; the installed ones by default.
+    `reference` is what the card's snippet loads: `hf-hub:org/name` or `local-dir:.`.
 
     Raises:
         SaveError: no licence, or figures that are not the model's.
@@ -75,18 +70,10 @@ def add_card(folder: ModelFolder, reference: str, catalog: Catalog | None = None
         if component.distribution == NOTEBOOK:
             problem = f"{component.kind} {component.name!r} is registered in this process alone"
             raise SaveError(f"{weight.name}: {problem}; put it into a distribution (zoo plugins new), then publish")
-    start = _find_start(weight, catalog or default_catalog())
+    before = (catalog or default_catalog()).named(weight.started_from)
+    start = before.repository.repo_id if before and before.repository else None
     card = write_card(weight, spec, reference, find_control(weight, spec, catalog), start)
     return ModelFolder(weight, {**folder.files, CARD: card, **write_results(weight)})
-
-
-def _find_start(weight: StoredWeight, catalog: Catalog) -> str | None:
-    """Return the repository of the weight that training started from, if the catalog knows one."""
-    variant, _, tag = weight.started_from.partition(".")
-    for record in catalog.weights.get(variant, []):
-        if record.tag == tag and record.repository is not None:
-            return record.repository.repo_id
-    return None
 
 
 def publish(
@@ -101,23 +88,13 @@ def publish(
 ) -> tuple[HubRepository, bool]:
     """Put a folder into a repository in one commit; the repository is made if it does not exist.
 
-    The same folder again changes nothing; after an interrupted upload, what arrived is not sent again.
-
-    Args:
-        folder: what `assemble` checked.
-        repo_id: `org/name`.
-        hub: with a token that may write.
-        private: a repository that is made for it is private; one that exists must be.
-        commit_message: None for the name of the checkpoint.
-        create_pr: open a pull request instead of changing the branch.
-        branch: that changes, made if there is none; None for `main`.
-
-    Returns:
-        The repository at the commit that holds the folder; and False if it held exactly these files already.
+    The same folder again changes nothing; after an interrupted upload, what arrived is not sent again. Keyword
+    arguments are those of `push`. Returns the repository at the commit that holds the folder, and False if it held
+    exactly these files already.
 
     Raises:
         ModelNameError: (ValueError) no such repository can be.
-        SaveError: it holds another weight, or is public.
+        SaveError: it holds another weight, or is public, which a private one must not be.
         HubError: the Hub refuses, cannot be reached, or has other bytes than were sent; without a commit, nothing has
             changed.
     """

@@ -123,14 +123,10 @@ def rebuild(spec: Spec, data: bytes, origin: str, registry: Registry | None = No
 def build_folder(
     model: ImageClassifier, data: bytes, facts: Mapping[str, Any], registry: Registry | None = None
 ) -> ModelFolder:
-    """Build the folder of a network, without a card.
+    """Build the folder of a network, of tensors as `weights.pack` makes them, without a card.
 
-    Args:
-        model: the network.
-        data: its tensors, as `weights.pack` makes them.
-        facts: fields of `StoredWeight` that cannot be counted: `labels` and `preprocessing`; `license`, `dataset`, …;
-            `tag`, if the network's spec has none.
-        registry: components that the network is made of; the installed ones by default.
+    `facts` are fields of `StoredWeight` that cannot be counted: `labels` and `preprocessing`; `license`, `dataset`, …;
+    `tag`, if the network's spec has none.
 
     Raises:
         SaveError: labels that are not the classes, or facts that no record may hold.

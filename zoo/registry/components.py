@@ -465,19 +465,10 @@ def _spec_of(name: str, family: Any, fields: Iterable[tuple[str, Value]], tag: s
 def parse_stored(
     variant: str, providers: Iterable[str], components: Mapping[str, str], registry: Registry | None = None
 ) -> tuple[Spec, Spec]:
-    """Parse the name that a record stores, of components from the packages that it names.
+    """Parse the name that a record stores, of components from the packages that it names; raises as `parse_name` does.
 
-    Args:
-        variant: the stored name without its tag.
-        providers, components: as for `Registry.of_record`.
-        registry: the installed components by default.
-
-    Returns:
-        The spec as its name says, and the same with `distribution:name` for each component that its plain name does not
-        mean here.
-
-    Raises:
-        ModelNameError, ComponentError: as `parse_name` does.
+    Returns the spec as its name says, and the same with `distribution:name` for each component that its plain name does
+    not mean here.
     """
     registry = registry or default_registry()
     stored = registry.of_record(providers, components)

@@ -58,12 +58,7 @@ class Training:
     Every step takes `batch_size` images, in micro-batches: processes × accumulated ones. Batch norm takes its
     statistics in each of them; gradients are averaged over all.
 
-    Args:
-        setup: what follows from recipe and data.
-        engine: the network and its optimiser.
-        folder: of the checkpoint.
-        observers: receive the progress, in the first process.
-        stop: ends the run early; `continuation` then says how it is continued.
+    `stop` ends it early; `continuation` then says how it is continued.
 
     Attributes:
         epoch, rows: whole epochs done, and their figures.

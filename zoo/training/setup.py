@@ -24,19 +24,12 @@ Identity = Mapping[str, JsonValue]
 
 @final
 class Setup:
-    """What a run trains on, and how.
-
-    Args:
-        model: the network.
-        data: the training images.
-        recipe: all settings.
-        micro_batches: parts of a step.
-        teacher: a network in eval mode, whose outputs are a part of the target.
-        begun_with: further facts that a checkpoint must match.
+    """What a run trains on, and how; `begun_with` are further facts that a checkpoint must match.
 
     Attributes:
         plan: the steps of an epoch.
         smoothing: of labels, in the loss.
+        teacher: a network in eval mode, whose outputs are a part of the target.
 
     Raises:
         InputError: batches that cannot be split, or a teacher that takes other pixels.
