@@ -76,7 +76,7 @@ def test_weights_are_loaded_if_images_need_them() -> None:
     images = torch.rand(1, 3, 32, 32)
     by_name = profile(f"{BUNDLED}.cifar10", images=images)
     by_network = profile(zoo.create_model(BUNDLED, pretrained=True), images=images)
-    assert (by_name.weights, by_network.weights) == ("weights cifar10", "as given")
+    assert (by_name.weights, by_network.weights) == ("checkpoint cifar10", "as given")
     assert by_name.caveat == by_network.caveat == ""
     assert by_name.activity == by_network.activity
 

@@ -154,6 +154,6 @@ def test_the_control_has_its_own_weight_if_images_are_counted() -> None:
     images: Tensor = torch.rand(1, 3, 32, 32)
     trained = profile("has8_resnet_b8_m2_d4_ste_bpd.cifar10", images=images)
     assert trained.control is not None
-    assert trained.control.weights == "weights cifar10"
+    assert trained.control.weights == "checkpoint cifar10"
     by_network = profile(zoo.create_model("has8_resnet_b8_m2_d4_ste_bpd.cifar10"), images=images)
     assert by_network.control == trained.control

@@ -334,8 +334,8 @@ class OpenedModel:
 
     @property
     def weights_description(self) -> str:
-        """A description of what `build_settled` loads: `weights cifar10`, or `untrained, seed 0`."""
-        return f"weights {self.origin.tag}" if self.origin.tag else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
+        """A description of what `build_settled` loads: `checkpoint cifar10`, or `untrained, seed 0`."""
+        return f"checkpoint {self.origin.tag}" if self.origin.tag else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
 
     def build(
         self,
