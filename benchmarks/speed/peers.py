@@ -1,8 +1,8 @@
-"""Other libraries beside ours, on the same task: spikingjelly's SEW-ResNet18, and neurons alone; then our own resets.
+"""Other libraries beside ours, on the same task: spikingjelly's SEW-ResNet18, and neurons alone.
 
 A neuron's step is the spikes of (T, N, C, H, W) currents and the gradient of their sum: LIF, τ = 2, hard reset, arctan
 surrogate, in spikingjelly (multi-step), in snntorch (a loop over T, as its users write it) and in ours.
-Our three resets are timed in a training step of one spiking-only network.
+Our three resets, and the second branches of one hybrid, are timed in a training step.
 """
 
 from __future__ import annotations
@@ -27,6 +27,14 @@ RESETS: dict[str, dict[str, float | bool | None]] = {
     "soft, streaming": {"v_reset": None, "v_init": 0.5},
     "soft, waiting": {"v_reset": None, "v_init": 0.5, "waits": True},
 }
+BRANCHES = {
+    "control": "ann_resnet_b32_m2_d4",
+    "dual": "dual_resnet_b32_m2_d4",
+    "spikes": "has8_resnet_b32_m2_d4_ste_bpd",
+    "digits": "has8_resnet_b32_m2_d4_ste_bpd_radix",
+}
+"""Networks of one shape, by their second branch; the control has none."""
+BRANCH_BATCH = 64
 RESET_NETWORK, RESET_TIMESTEPS, RESET_BATCH = "sew_resnetfull_b32_m2_d4_direct", 4, 32
 
 
@@ -91,6 +99,8 @@ def peer_steps() -> dict[str, dict[str, Step]]:
     for dtype in ("float32", "bfloat16"):
         task = f"{RESET_NETWORK} 32×{RESET_BATCH} T = {RESET_TIMESTEPS} training {dtype}, by reset"
         steps[task] = {reset: _reset_step(options, dtype) for reset, options in RESETS.items()}
+        task = f"resnet_b32_m2_d4 32×{BRANCH_BATCH} training {dtype}, by second branch"
+        steps[task] = {branch: _branch_step(name, dtype) for branch, name in BRANCHES.items()}
     return steps
 
 
@@ -103,6 +113,11 @@ def _reset_step(options: dict[str, float | bool | None], dtype: str) -> Step:
         neuron_options=options,
     )
     return _network_step(network, training=True, batch=RESET_BATCH, dtype=dtype)
+
+
+def _branch_step(name: str, dtype: str) -> Step:
+    network = zoo.create_model(name, pretrained=False, num_classes=CLASSES)
+    return _network_step(network, training=True, batch=BRANCH_BATCH, dtype=dtype)
 
 
 def measure_peers(repeats: int, threads: Sequence[int]) -> dict[str, dict[str, dict[str, float]]]:
