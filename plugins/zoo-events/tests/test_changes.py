@@ -87,6 +87,7 @@ def test_products_of_the_first_layer_are_pairs_of_changes_and_weights(model: Ima
             assert count == conv2d(chosen.double(), weights, padding=1).sum()
         bits = magnitudes.long().clone().apply_(int.bit_count)
         assert counted.bits == conv2d(bits.double(), weights, padding=1).sum()
+        assert counted.spikes == conv2d(magnitudes, weights, padding=1).sum()
 
 
 def test_all_pairs_are_the_macs_of_the_network(model: ImageClassifier) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import starmap
 from typing import cast, final
 
@@ -38,16 +38,16 @@ class Products:
         additions: of the numbers 1 and −1.
         multiplications: of all other numbers.
         bits: additions of both if a number is multiplied bit by bit, one for every set bit.
+        spikes: additions of both if a number n is sent as |n| spikes of its sign.
     """
 
     additions: int = 0
     multiplications: int = 0
     bits: int = 0
+    spikes: int = 0
 
     def __add__(self, other: Products) -> Products:
-        return Products(
-            self.additions + other.additions, self.multiplications + other.multiplications, self.bits + other.bits
-        )
+        return Products(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     @property
     def pairs(self) -> int:
@@ -183,7 +183,7 @@ def _count(layer: nn.Conv2d | nn.Linear, numbers: Tensor) -> Products:
     """Count the weights that numbers (N, C, …), without their signs, meet."""
     whole = numbers.long()
     bits = sum((whole >> place & 1 for place in range(int(whole.max()).bit_length())), torch.zeros_like(whole))
-    return Products(_fan(layer, whole == 1), _fan(layer, whole > 1), _fan(layer, bits))
+    return Products(_fan(layer, whole == 1), _fan(layer, whole > 1), _fan(layer, bits), _fan(layer, whole))
 
 
 def _fan(layer: nn.Conv2d | nn.Linear, counts: Tensor) -> int:
@@ -236,11 +236,13 @@ COLUMNS: Mapping[str, Callable[[LayerChanges], int]] = {
     "of ±1": lambda layer: layer.changes.additions,
     "bits, not 0": lambda layer: layer.frames.bits,
     "bits, changes": lambda layer: layer.changes.bits,
+    "spikes, changes": lambda layer: layer.changes.spikes,
 }
 LEGEND = """
 Frames after the first, thousands of products each. dense: with zeros; not 0: frame by frame, zeros skipped; changes: of
 numbers that changed, and those of them by ±1, which are additions; bits: additions if numbers are multiplied bit by
-bit. kept: thousands of values that a network which sends changes keeps of an image, its last numbers and its sums.
+bit; spikes: if a number n is |n| of them. kept: thousands of values that a network which sends changes keeps of an
+image, its last numbers and its sums.
 """
 
 
