@@ -100,6 +100,29 @@ def test_all_pairs_are_the_macs_of_the_network(model: ImageClassifier) -> None:
     }
 
 
+def test_every_last_number_is_read_and_what_changed_is_written(model: ImageClassifier) -> None:
+    still = count_changes(model, made_frames(0)).layers[0]
+    assert still.accesses == 3 * 5 * 3 * 16 * 16  # images, frames, values of the first layer's input
+    frames = made_frames(0)
+    frames[:, 3:, 1, 8, 8] = 1 - frames[:, 3:, 1, 8, 8].round()  # one value of every image changes once
+    found = count_changes(model, frames).layers[0]
+    width = model.get_submodule(found.name).weight.shape[0]  # type: ignore[index]
+    assert found.accesses - still.accesses == 3 * (1 + 2 * 9 * width)
+
+
+@pytest.mark.parametrize("name", ["ann_resnet_b2_m1_d4", "ann_vgg_b2_m1_d4", "ann_resnetfull_b2_m1_d2"])
+def test_maps_of_every_size_are_counted(name: str) -> None:
+    model = zoo.create_model(name, num_classes=5).eval()
+    frames = torch.rand(2, 2, 3, 32, 32).round()
+    assert products(count_changes(model, frames)) > 0
+
+
+def test_products_outside_of_layers_are_refused(model: ImageClassifier) -> None:
+    model.register_forward_hook(lambda *arguments: arguments[2] @ torch.eye(5, dtype=arguments[2].dtype))
+    with pytest.raises(InputError, match="outside"):
+        count_changes(model, made_frames(0))
+
+
 def test_the_network_itself_stays_as_it_was(model: ImageClassifier) -> None:
     frames = made_frames(0.2)
     before = model(frames[:, 0])

@@ -19,8 +19,10 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
+from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
+from zoo.blocks import only_definitions
 from zoo.contracts import ImageClassifier
 from zoo.data import DataOptions, open_parts
 from zoo.errors import InputError, ZooError, check_count
@@ -65,7 +67,9 @@ class LayerChanges:
         dense: pairs with zeros and padding too.
         frames: products of the network that is run frame by frame and skips zeros.
         changes: products of the network that sends changes.
-        kept: values that it keeps of every image: the last numbers, and its sums.
+        kept: values that the latter keeps of every image: the last numbers, and its sums.
+        accesses: values that it reads and writes of these: every last number is read, those that changed are written,
+            and sums that a change meets are read and written once.
     """
 
     name: str
@@ -73,6 +77,7 @@ class LayerChanges:
     frames: Products
     changes: Products
     kept: int
+    accesses: int
 
 
 @final
@@ -102,8 +107,8 @@ class Changes:
 def count_changes(model: ImageClassifier, frames: Tensor, levels: int = MOST_LEVELS) -> Changes:
     """Run a network frame by frame, and again by changes between frames; count the products of both.
 
-    Everything is computed in float64, so that the two differ by less than 1e-9 of the largest logit; the network itself
-    differs by the rounding to whole numbers.
+    Everything is computed in float64, so that answers of the two differ by less than 1e-9 of the largest logit, unless
+    that moves a value over the border between two numbers; the network itself differs by the rounding to these.
 
     Example:
         >>> import torch, zoo
@@ -119,7 +124,8 @@ def count_changes(model: ImageClassifier, frames: Tensor, levels: int = MOST_LEV
             frames have 255, as pixels have.
 
     Raises:
-        InputError: the network has spikes or is in training mode, or the frames do not fit.
+        InputError: the network has spikes, is in training mode, multiplies outside of convolutions and linear layers,
+            or calls one twice; or the frames do not fit.
         CompositionError: levels out of range.
     """
     check_count("levels", levels, 1, MOST_LEVELS)
@@ -136,17 +142,24 @@ def count_changes(model: ImageClassifier, frames: Tensor, levels: int = MOST_LEV
         steps = {name: value / levels_of.get(name, levels) or 1.0 for name, value in largest.items()}
         whole, sending = (_with_numbers(exact, steps, remembers) for remembers in (False, True))
         logits = [torch.stack([network(frame) for frame in frames.unbind(1)], 1) for network in (sending, whole, exact)]
-    layers = tuple(
-        _compare(name, cast(_NumberLayer, whole.get_submodule(name)), cast(_NumberLayer, sending.get_submodule(name)))
-        for name in steps
-    )
+        with only_definitions(), FlopCounterMode(display=False) as counter:
+            exact(frames[:, 0])
+    pairs = [(name, _layer_at(whole, name), _layer_at(sending, name)) for name in steps]
+    if 2 * sum(layer.dense[0] for _, layer, _ in pairs) != counter.get_total_flops():
+        raise InputError(f"{model.spec} has products outside of its layers, or calls a layer twice a frame")
+    layers = tuple(starmap(_compare, pairs))
     return Changes(layers, len(frames) * (frames.shape[1] - 1), *logits)
 
 
 def _compare(name: str, whole: _NumberLayer, sending: _NumberLayer) -> LayerChanges:
     dense, images = sum(whole.dense[1:]), len(cast(Tensor, sending.numbers))
     kept = (cast(Tensor, sending.numbers).numel() + cast(Tensor, sending.total).numel()) // images
-    return LayerChanges(name, dense, sum(whole.products[1:], Products()), sum(sending.products[1:], Products()), kept)
+    frames, changes = (sum(layer.products[1:], Products()) for layer in (whole, sending))
+    return LayerChanges(name, dense, frames, changes, kept, sum(sending.accesses[1:]))
+
+
+def _layer_at(network: nn.Module, name: str) -> _NumberLayer:
+    return cast(_NumberLayer, network.get_submodule(name))
 
 
 @final
@@ -160,6 +173,7 @@ class _NumberLayer(nn.Module):
         self.total: Tensor | None = None
         self.products: list[Products] = []
         self.dense: list[int] = []
+        self.accesses: list[int] = []
 
     def forward(self, x: Tensor) -> Tensor:
         sent = numbers = (x / self.step).round()
@@ -171,6 +185,7 @@ class _NumberLayer(nn.Module):
         self.numbers, self.total = numbers, total
         self.products.append(_count(self.layer, sent.abs()))
         self.dense.append(total.numel() * self.layer.weight[0].numel())
+        self.accesses.append(sent.numel() + int(sent.count_nonzero()) + 2 * _count_touched(self.layer, sent))
         return total.clone()  # an activation behind it may work in place
 
     def _bias(self) -> Tensor:
@@ -190,10 +205,21 @@ def _fan(layer: nn.Conv2d | nn.Linear, counts: Tensor) -> int:
     """Sum counts of a layer's inputs, each as often as there are weights that it meets."""
     if isinstance(layer, nn.Linear):
         return int(counts.sum()) * layer.out_features
-    kernel = torch.ones(1, 1, *layer.kernel_size, dtype=torch.float64, device=counts.device)
-    planes = counts.sum(1, keepdim=True).double()
-    met = conv2d(planes, kernel, None, layer.stride, layer.padding, layer.dilation)
-    return int(met.sum()) * layer.out_channels // layer.groups
+    return int(_meet(layer, counts).sum()) * layer.out_channels // layer.groups
+
+
+def _count_touched(layer: nn.Conv2d | nn.Linear, sent: Tensor) -> int:
+    """Count the outputs that are sums of at least one number that is not 0."""
+    if isinstance(layer, nn.Linear):
+        return int(sent.any(-1).sum()) * layer.out_features
+    return int(_meet(layer, sent != 0).count_nonzero()) * layer.out_channels // layer.groups
+
+
+def _meet(layer: nn.Conv2d, counts: Tensor) -> Tensor:
+    """Sum counts (N, C, H, W) of what an output of each group sees, (N, groups, H', W')."""
+    kernel = torch.ones(layer.groups, 1, *layer.kernel_size, dtype=torch.float64, device=counts.device)
+    planes = counts.double().unflatten(1, (layer.groups, -1)).sum(2)
+    return conv2d(planes, kernel, None, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
 def _layers_of(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
@@ -237,12 +263,13 @@ COLUMNS: Mapping[str, Callable[[LayerChanges], int]] = {
     "bits, not 0": lambda layer: layer.frames.bits,
     "bits, changes": lambda layer: layer.changes.bits,
     "spikes, changes": lambda layer: layer.changes.spikes,
+    "accesses": lambda layer: layer.accesses,
 }
 LEGEND = """
 Frames after the first, thousands of products each. dense: with zeros; not 0: frame by frame, zeros skipped; changes: of
 numbers that changed, and those of them by ±1, which are additions; bits: additions if numbers are multiplied bit by
 bit; spikes: if a number n is |n| of them. kept: thousands of values that a network which sends changes keeps of an
-image, its last numbers and its sums.
+image, its last numbers and its sums; accesses: reads and writes of these.
 """
 
 
