@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from zoo.contracts.energy import Operations as Operations
     from zoo.contracts.energy import Picojoules as Picojoules
     from zoo.contracts.energy import Prices as Prices
+    from zoo.contracts.energy import SpikeRate as SpikeRate
     from zoo.contracts.energy import SynapticLayer as SynapticLayer
     from zoo.contracts.family import DEFAULT_IMAGE_SIZE as DEFAULT_IMAGE_SIZE
     from zoo.contracts.family import MAX_CLASSES as MAX_CLASSES
@@ -63,7 +64,7 @@ _MODULES = {
     "dataset": ("Dataset",),
     "decoder": ("Decoder",),
     "encoder": ("BINARY_LSB_FIRST", "CONSTANT", "FRAMES", "Encoder"),
-    "energy": ("EnergyModel", "Operations", "Picojoules", "Prices", "SynapticLayer"),
+    "energy": ("EnergyModel", "Operations", "Picojoules", "Prices", "SpikeRate", "SynapticLayer"),
     "family": (
         *("DEFAULT_IMAGE_SIZE", "MAX_CLASSES", "MAX_IMAGE_SIZE", "WITHOUT_SPIKES"),
         *("About", "BuildRequest", "Components", "Family", "GrammarFamily", "PublishedWeights"),

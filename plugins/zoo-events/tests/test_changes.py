@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 from zoo_events import count_changes
-from zoo_events.changes import Changes, main
+from zoo_events.changes import energy_ratios, main
+from zoo_events.deltas import Changes
 
 import zoo
 from zoo.contracts import ImageClassifier
@@ -108,6 +109,7 @@ def test_every_last_number_is_read_and_what_changed_is_written(model: ImageClass
     found = count_changes(model, frames).layers[0]
     width = model.get_submodule(found.name).weight.shape[0]  # type: ignore[index]
     assert found.accesses - still.accesses == 3 * (1 + 2 * 9 * width)
+    assert found.kept == 3 * 5 * (3 + width) * 16 * 16
 
 
 @pytest.mark.parametrize("name", ["ann_resnet_b2_m1_d4", "ann_vgg_b2_m1_d4", "ann_resnetfull_b2_m1_d2"])
@@ -145,6 +147,17 @@ def test_networks_that_cannot_send_changes_are_refused(model: ImageClassifier) -
             count_changes(network, made_frames(0))
 
 
+def test_energy_of_changes_is_that_of_products_and_of_memory(model: ImageClassifier) -> None:
+    still, moving = (energy_ratios(model, count_changes(model, made_frames(share), 15)) for share in (0, 0.9))
+    assert {"arithmetic-int8-sparse", "memory-shift-add", "lowbit"} <= still.keys() == moving.keys()
+    for name, ratio in still.items():
+        assert 0 < ratio < moving[name], name  # frames that repeat are compared, and nothing else
+        plain = name.removesuffix(", 5 pJ an access")
+        assert ratio > still[plain] or name == plain
+    assert "memory-shift-add, 5 pJ an access" not in still  # it charges memory itself
+    assert still["arithmetic-float32-sparse"] < 0.05
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     for label, colour in (("cat", "red"), ("dog", "blue")):
@@ -155,13 +168,15 @@ def photos(tmp_path: Path) -> Path:
 
 def test_the_command_prints_a_row_for_each_speed(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([TRAINED, str(photos), "--speeds", "0", "2", "--timesteps", "3"])
-    head, _, still, moving, *_ = (
+    head, _, still, moving, *others = (
         [cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()
     )
     place = head.index("changes")
     assert (still[0], still[place]) == ("0", "0")
     assert moving[0] == "2"
     assert int(moving[place].replace(",", "")) > 0
+    (ratios,) = [cells for cells in others if cells[0] == "arithmetic-int8-sparse"]
+    assert float(ratios[1]) < float(ratios[2])
 
 
 def test_a_speed_beyond_the_image_ends_the_command(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

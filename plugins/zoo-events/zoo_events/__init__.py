@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo_events.changes import count_changes as count_changes
+    from zoo_events.deltas import count_changes as count_changes
     from zoo_events.frames import to_frames as to_frames
     from zoo_events.i2e import image_to_events as image_to_events
     from zoo_events.pan import image_to_pan as image_to_pan
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "answers_over_time": "picture",
-    "count_changes": "changes",
+    "count_changes": "deltas",
     "draw_answers": "picture",
     "image_to_events": "i2e",
     "image_to_pan": "pan",

@@ -1,259 +1,25 @@
-"""What a network without spikes costs on frames if its layers send changes (sigma-delta, arXiv:1611.02024).
+"""A table of what layers that send changes save on `pan:`, at several speeds, in products and in energy.
 
-Layer by layer, for frame t: k_t = round(x_t / q) in whole numbers, and y_t = y_{t−1} + W · q (k_t − k_{t−1}). That is
-W · q k_t, so answers are those of the quantised network, frame by frame, and numbers that stay cost no product. Changes
-are signed and graded: one of ±1 is an addition, any other a multiplication.
-
-    python -m zoo_events.changes ann_resnetsmall_b16_m2_d4.cifar10long cifar10
+python -m zoo_events.changes ann_resnetsmall_b16_m2_d4.cifar10long cifar10
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from itertools import starmap
-from typing import cast, final
+from contextlib import suppress
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import conv2d
-from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
-from zoo.blocks import only_definitions
-from zoo.contracts import ImageClassifier
+from zoo.commands import default_registry
+from zoo.contracts import EnergyModel, ImageClassifier, Operations, SpikeRate, SynapticLayer, Work
 from zoo.data import DataOptions, open_parts
-from zoo.errors import InputError, ZooError, check_count
+from zoo.errors import CompositionError, ZooError
+from zoo_events.deltas import MOST_LEVELS, Changes, LayerChanges, count_changes
 
-MOST_LEVELS = 255
 SPEEDS = (0.0, 0.5, 1.0, 4.0)
-
-
-@final
-@dataclass(frozen=True)
-class Products:
-    """Pairs of a whole number that is not 0 and a weight that it meets.
-
-    Attributes:
-        additions: of the numbers 1 and −1.
-        multiplications: of all other numbers.
-        bits: additions of both if a number is multiplied bit by bit, one for every set bit.
-        spikes: additions of both if a number n is sent as |n| spikes of its sign.
-    """
-
-    additions: int = 0
-    multiplications: int = 0
-    bits: int = 0
-    spikes: int = 0
-
-    def __add__(self, other: Products) -> Products:
-        return Products(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
-
-    @property
-    def pairs(self) -> int:
-        """All of them."""
-        return self.additions + self.multiplications
-
-
-@final
-@dataclass(frozen=True)
-class LayerChanges:
-    """Counts of one layer over all frames but the first, which has none before it.
-
-    Attributes:
-        name: of the module.
-        dense: pairs with zeros and padding too.
-        frames: products of the network that is run frame by frame and skips zeros.
-        changes: products of the network that sends changes.
-        kept: values that the latter keeps of every image: the last numbers, and its sums.
-        accesses: values that it reads and writes of these: every last number is read, those that changed are written,
-            and sums that a change meets are read and written once.
-    """
-
-    name: str
-    dense: int
-    frames: Products
-    changes: Products
-    kept: int
-    accesses: int
-
-
-@final
-@dataclass(frozen=True)
-class Changes:
-    """What `count_changes` found.
-
-    Attributes:
-        layers: counts of every layer.
-        count: frames that are counted, N · (T − 1).
-        answers: logits (N, T, classes) of the network that sends changes.
-        quantised: of the same numbers, frame by frame.
-        exact: of the network itself.
-    """
-
-    layers: tuple[LayerChanges, ...]
-    count: int
-    answers: Tensor
-    quantised: Tensor
-    exact: Tensor
-
-    def per_frame(self, read: Callable[[LayerChanges], int]) -> float:
-        """Sum a count over all layers, and divide it by the frames."""
-        return sum(map(read, self.layers)) / self.count
-
-
-def count_changes(model: ImageClassifier, frames: Tensor, levels: int = MOST_LEVELS) -> Changes:
-    """Run a network frame by frame, and again by changes between frames; count the products of both.
-
-    Everything is computed in float64, so that answers of the two differ by less than 1e-9 of the largest logit, unless
-    that moves a value over the border between two numbers; the network itself differs by the rounding to these.
-
-    Example:
-        >>> import torch, zoo
-        >>> model = zoo.create_model("ann_resnetsmall_b2_m1_d1", num_classes=3).eval()
-        >>> still = torch.rand(1, 1, 3, 8, 8).expand(1, 4, 3, 8, 8)
-        >>> count_changes(model, still).per_frame(lambda layer: layer.changes.pairs)
-        0.0
-
-    Args:
-        model: one without spikes, such as `ann_…`, in eval mode.
-        frames: (N, T, C, H, W), prepared as the model takes images; T of 2 or more.
-        levels: whole numbers that the largest input of a layer in these frames is divided into; layers that see the
-            frames have 255, as pixels have.
-
-    Raises:
-        InputError: the network has spikes, is in training mode, multiplies outside of convolutions and linear layers,
-            or calls one twice; or the frames do not fit.
-        CompositionError: levels out of range.
-    """
-    check_count("levels", levels, 1, MOST_LEVELS)
-    if model.spiking_module_names or model.training:
-        raise InputError(f"{model.spec} must be a network without spikes, such as ann_resnetsmall_b16_m2_d4, in eval()")
-    if frames.dim() != 5 or frames.shape[1] < 2:
-        raise InputError(f"changes are counted of frames (N, T, C, H, W), T of 2 or more, not {tuple(frames.shape)}")
-    model.check_image(frames[:, 0], values=True)
-    exact = copy.deepcopy(model).double()
-    frames = frames.double()
-    with torch.no_grad():
-        levels_of = dict.fromkeys(model.first_conv_names, MOST_LEVELS)
-        largest = _largest_inputs(exact, frames)
-        steps = {name: value / levels_of.get(name, levels) or 1.0 for name, value in largest.items()}
-        whole, sending = (_with_numbers(exact, steps, remembers) for remembers in (False, True))
-        logits = [torch.stack([network(frame) for frame in frames.unbind(1)], 1) for network in (sending, whole, exact)]
-        with only_definitions(), FlopCounterMode(display=False) as counter:
-            exact(frames[:, 0])
-    pairs = [(name, _layer_at(whole, name), _layer_at(sending, name)) for name in steps]
-    if 2 * sum(layer.dense[0] for _, layer, _ in pairs) != counter.get_total_flops():
-        raise InputError(f"{model.spec} has products outside of its layers, or calls a layer twice a frame")
-    layers = tuple(starmap(_compare, pairs))
-    return Changes(layers, len(frames) * (frames.shape[1] - 1), *logits)
-
-
-def _compare(name: str, whole: _NumberLayer, sending: _NumberLayer) -> LayerChanges:
-    dense, images = sum(whole.dense[1:]), len(cast(Tensor, sending.numbers))
-    kept = (cast(Tensor, sending.numbers).numel() + cast(Tensor, sending.total).numel()) // images
-    frames, changes = (sum(layer.products[1:], Products()) for layer in (whole, sending))
-    return LayerChanges(name, dense, frames, changes, kept, sum(sending.accesses[1:]))
-
-
-def _layer_at(network: nn.Module, name: str) -> _NumberLayer:
-    return cast(_NumberLayer, network.get_submodule(name))
-
-
-@final
-class _NumberLayer(nn.Module):
-    """A convolution or linear layer that takes in whole numbers, or what changed of them; each call is a frame."""
-
-    def __init__(self, layer: nn.Conv2d | nn.Linear, step: float, remembers: bool) -> None:
-        super().__init__()
-        self.layer, self.step, self.remembers = layer, step, remembers
-        self.numbers: Tensor | None = None
-        self.total: Tensor | None = None
-        self.products: list[Products] = []
-        self.dense: list[int] = []
-        self.accesses: list[int] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        sent = numbers = (x / self.step).round()
-        if self.remembers and self.numbers is not None:
-            sent = numbers - self.numbers
-        total = self.layer(sent * self.step)
-        if self.remembers and self.total is not None:
-            total = self.total + total - self._bias()
-        self.numbers, self.total = numbers, total
-        self.products.append(_count(self.layer, sent.abs()))
-        self.dense.append(total.numel() * self.layer.weight[0].numel())
-        self.accesses.append(sent.numel() + int(sent.count_nonzero()) + 2 * _count_touched(self.layer, sent))
-        return total.clone()  # an activation behind it may work in place
-
-    def _bias(self) -> Tensor:
-        """Return the bias, which the sum holds already, as it is added to the output."""
-        bias = self.layer.weight.new_zeros(()) if self.layer.bias is None else self.layer.bias
-        return bias.reshape(-1, 1, 1) if isinstance(self.layer, nn.Conv2d) else bias
-
-
-def _count(layer: nn.Conv2d | nn.Linear, numbers: Tensor) -> Products:
-    """Count the weights that numbers (N, C, …), without their signs, meet."""
-    whole = numbers.long()
-    bits = sum((whole >> place & 1 for place in range(int(whole.max()).bit_length())), torch.zeros_like(whole))
-    return Products(_fan(layer, whole == 1), _fan(layer, whole > 1), _fan(layer, bits), _fan(layer, whole))
-
-
-def _fan(layer: nn.Conv2d | nn.Linear, counts: Tensor) -> int:
-    """Sum counts of a layer's inputs, each as often as there are weights that it meets."""
-    if isinstance(layer, nn.Linear):
-        return int(counts.sum()) * layer.out_features
-    return int(_meet(layer, counts).sum()) * layer.out_channels // layer.groups
-
-
-def _count_touched(layer: nn.Conv2d | nn.Linear, sent: Tensor) -> int:
-    """Count the outputs that are sums of at least one number that is not 0."""
-    if isinstance(layer, nn.Linear):
-        return int(sent.any(-1).sum()) * layer.out_features
-    return int(_meet(layer, sent != 0).count_nonzero()) * layer.out_channels // layer.groups
-
-
-def _meet(layer: nn.Conv2d, counts: Tensor) -> Tensor:
-    """Sum counts (N, C, H, W) of what an output of each group sees, (N, groups, H', W')."""
-    kernel = torch.ones(layer.groups, 1, *layer.kernel_size, dtype=torch.float64, device=counts.device)
-    planes = counts.double().unflatten(1, (layer.groups, -1)).sum(2)
-    return conv2d(planes, kernel, None, layer.stride, layer.padding, layer.dilation, layer.groups)
-
-
-def _layers_of(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    return {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
-
-
-def _largest_inputs(network: nn.Module, frames: Tensor) -> dict[str, float]:
-    """Return the largest magnitude of what comes into each layer that is called, by its name."""
-    largest: dict[str, float] = {}
-
-    def look(name: str, layer: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            largest[name] = max(largest.get(name, 0.0), float(inputs[0].abs().max()))
-
-        return layer.register_forward_pre_hook(note)
-
-    handles = list(starmap(look, _layers_of(network).items()))
-    for frame in frames.unbind(1):
-        network(frame)
-    for handle in handles:
-        handle.remove()
-    return largest
-
-
-def _with_numbers(network: nn.Module, steps: dict[str, float], remembers: bool) -> nn.Module:
-    """Copy a network whose layers take in whole numbers of these steps, or their changes."""
-    changed = copy.deepcopy(network)
-    layers = _layers_of(changed)
-    for name, step in steps.items():
-        changed.set_submodule(name, _NumberLayer(layers[name], step, remembers))
-    return changed
-
-
-# The table ------------------------------------------------------------------------------------------------------------
 
 COLUMNS: Mapping[str, Callable[[LayerChanges], int]] = {
     "dense": lambda layer: layer.dense,
@@ -264,17 +30,71 @@ COLUMNS: Mapping[str, Callable[[LayerChanges], int]] = {
     "bits, changes": lambda layer: layer.changes.bits,
     "spikes, changes": lambda layer: layer.changes.spikes,
     "accesses": lambda layer: layer.accesses,
+    "kept": lambda layer: layer.kept,
 }
 LEGEND = """
 Frames after the first, thousands of products each. dense: with zeros; not 0: frame by frame, zeros skipped; changes: of
 numbers that changed, and those of them by ±1, which are additions; bits: additions if numbers are multiplied bit by
 bit; spikes: if a number n is |n| of them. kept: thousands of values that a network which sends changes keeps of an
 image, its last numbers and its sums; accesses: reads and writes of these.
+
+Energy of changes ÷ frame by frame, by every installed energy model that skips zeros. Each last number is compared in
+every frame. A model of memory charges its read and write; to the others accesses are added in a row of their own.
 """
+ACCESS = 5.0
+"""Picojoules of a 32-bit word of on-chip SRAM read or written (45 nm; Han and others, 2015, arXiv:1506.02626)."""
 
 
-def describe(model: ImageClassifier, source: str, limit: int, levels: int) -> list[str]:
-    """Return a row of the table, of at most `limit` images of frames by name."""
+def energy_ratios(model: ImageClassifier, found: Changes) -> dict[str, float]:
+    """Return energy of changes ÷ frame by frame, by the name of every installed energy model that skips zeros.
+
+    One that charges no memory has a second ratio, in which an access to what is kept costs `ACCESS`; one that does not
+    run on numbers is left out.
+    """
+    registry = default_registry()
+    ratios = {}
+    for name in registry.plain_names("energy_model"):
+        kind: type[EnergyModel] = registry.choose("energy_model", name)
+        if kind.skips_zeros:
+            with suppress(CompositionError):
+                changes, frames = (kind(model).estimate(_operations(found, sends)).total for sends in (True, False))
+                ratios[name] = changes / frames
+                if changes == kind(model).estimate(replace(_operations(found, True), rates=())).total:
+                    kept = ACCESS * found.per_frame(lambda layer: layer.accesses)
+                    ratios[f"{name}, {ACCESS:g} pJ an access"] = (changes + kept) / frames
+    return ratios
+
+
+def _operations(found: Changes, sends_changes: bool) -> Operations:
+    """Write counts as an energy model takes them: of changes, last numbers are potentials that are compared."""
+    layers = tuple(_synapses(layer, sends_changes) for layer in found.layers)
+    if not sends_changes:
+        return Operations(found.count, layers, (), Work(), Work())
+    kept = tuple(SpikeRate(layer.name, "last numbers", False, 0, layer.inputs) for layer in found.layers)
+    return Operations(found.count, layers, kept, Work(acs=sum(layer.inputs for layer in found.layers)), Work())
+
+
+def _synapses(layer: LayerChanges, sends_changes: bool) -> SynapticLayer:
+    products = layer.changes if sends_changes else layer.frames
+    levels = min(layer.levels * (2 if sends_changes else 1), MOST_LEVELS)  # a sign takes a bit
+    return SynapticLayer(
+        name=layer.name,
+        branch="analog",
+        operation="MAC",
+        reason="whole numbers that changed" if sends_changes else "whole numbers",
+        dense=layer.dense,
+        used=products.pairs,
+        counted=layer.dense,
+        nonzero=products.numbers,
+        outputs=layer.outputs,
+        levels=levels,
+        bits=products.bits,
+        inputs=layer.inputs,
+    )
+
+
+def measure(model: ImageClassifier, source: str, limit: int, levels: int) -> tuple[list[str], dict[str, float]]:
+    """Return a row of the table, of at most `limit` images of frames by name, and ratios of energy."""
     (data,) = open_parts(source, ("val",), DataOptions()).values()
     data = data.relabel(model.pretrained_cfg["label_names"], str(model.spec))
     rows = torch.linspace(0, len(data) - 1, min(limit, len(data))).long()
@@ -283,9 +103,8 @@ def describe(model: ImageClassifier, source: str, limit: int, levels: int) -> li
     correct = [logits.argmax(2) == data.labels[rows, None] for logits in (found.exact, found.answers)]
     shares = [f"{100 * float(each.double().mean()):.1f}" for each in correct]
     counts = [f"{found.per_frame(read) / 1000:,.0f}" for read in COLUMNS.values()]
-    kept = sum(layer.kept for layer in found.layers) / 1000
     difference = float((found.answers - found.exact).abs().max())
-    return [*shares, f"{difference:.2g}", *counts, f"{kept:,.0f}"]
+    return [*shares, f"{difference:.2g}", *counts], energy_ratios(model, found)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -300,15 +119,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stated = parser.parse_args(arguments)
     try:
         model = zoo.create_model(stated.name, pretrained=True).eval()
-        print("| " + " | ".join(("speed", "top-1, %", "by changes, %", "logits differ", *COLUMNS, "kept")) + " |")
-        print("| ---: " * (5 + len(COLUMNS)) + "|")
+        ratios = {}
+        print_row("speed", "top-1, %", "by changes, %", "logits differ", *COLUMNS)
+        print_row(*["---:"] * (4 + len(COLUMNS)))
         for speed in stated.speeds:
             source = f"pan:{speed:g}:{stated.timesteps}:{stated.data}"
-            row = describe(model, source, stated.limit, stated.levels)
-            print("| " + " | ".join((f"{speed:g}", *row)) + " |", flush=True)
-        print(LEGEND, end="")
+            row, ratios[speed] = measure(model, source, stated.limit, stated.levels)
+            print_row(f"{speed:g}", *row)
     except ZooError as error:
         parser.error(str(error))
+    print(LEGEND)
+    print_row("energy model", *(f"speed {speed:g}" for speed in ratios))
+    print_row(*["---"] * (1 + len(ratios)))
+    for name in next(iter(ratios.values())):
+        print_row(name, *(f"{by_model[name]:.2f}" for by_model in ratios.values()))
+
+
+def print_row(*cells: str) -> None:
+    """Print cells of a table in Markdown."""
+    print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
