@@ -44,7 +44,7 @@ BAD: dict[str, str | bytes] = {
     "no-name": START + "  - names: 'BAD NAME'",
     "product": START + f"  - names: '{'{1,2}' * 40}'",
     "latin": b"version: 1 # \xe9\n",
-    "million": START + f"  - [{'1,' * 100_000}]",
+    "many": START + f"  - [{'1,' * 20_000}]",
     "aliases": "version: 1\nvariants: [&a {names: has8_resnet_b2_m1_d1_ste_bpd}" + ", *a" * 100_000 + "]",
     "alias": "version: 1\nvariants: [&a {names: has8_resnet_b2_m1_d1_ste_bpd}, *a]",
     "laughs": "a: &a [1, 1]\n"
@@ -152,6 +152,7 @@ def test_a_malformed_record_hides_itself_alone(tmp_path: Path) -> None:
     install(tmp_path, 1, "many #")
     code = """
 import warnings, zoo
+from zoo.catalog.files import catalog_problems
 name = "has8_resnet_b8_m2_d4_ste_bpd"
 zoo.create_model(name + ".cifar10")
 with warnings.catch_warnings(record=True) as caught:
@@ -163,10 +164,10 @@ with warnings.catch_warnings(record=True) as caught:
         assert any("t0x3" in str(each.message) for each in caught)
     else:
         raise SystemExit("a malformed record was taken")
+assert "zoo-many0" in "".join(catalog_problems())  # which `zoo plugins` shows
 """
     done = run_python(code, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert run_python(["-m", "zoo", "plugins"], tmp_path).returncode == 1
 
 
 def test_names_are_found_in_every_style_of_yaml(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_a_convolution_follows_its_weight(change: Callable[[Any], None]) -> None
 
 
 def test_operations_are_still_counted() -> None:
-    model, x = trained(HYBRID), torch.rand(1, 3, 32, 32)
+    model, x = trained(HYBRID), torch.rand(1, 3, 16, 16)
     before = profile(model, images=x)
     after = profile(model.fuse(), images=x)
     assert before.activity is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -61,9 +62,8 @@ def test_every_kind_of_component_has_a_built_in_one_or_is_added_to() -> None:
     assert own == CLAIMED.keys()
 
 
-def test_the_zoos_own_component_wins_with_a_warning(tmp_path: Path) -> None:
-    claim(tmp_path, "zoo-rival")
-    code = """
+STEPS = {
+    "own": """
 for kind, name in CLAIMED.items():
     cls, told = heard(registry.choose, kind, name)
     assert cls.__module__.startswith("zoo."), cls
@@ -73,13 +73,8 @@ model, told = heard(zoo.create_model, NAME)
 assert str(model.spec) == NAME and any("'zoo-rival:if'" in text for text in told), told
 spec = zoo.create_model(NAME + "_zoo-rival:if").spec
 assert spec["neuron"] == "zoo-rival:if"
-"""
-    run(code, tmp_path)
-
-
-def test_a_checkpoint_is_of_the_packages_that_its_record_names(tmp_path: Path) -> None:
-    claim(tmp_path, "zoo-rival")
-    code = """
+""",
+    "record": """
 for name in (NAME + ".cifar10", NAME + "_has8-zoo:if.cifar10"):
     model, told = heard(zoo.create_model, name)
     assert model.pretrained_cfg["tag"] == "cifar10" and not any("zoo-rival:if" in text for text in told)
@@ -88,15 +83,45 @@ for name in (NAME + ".cifar10", NAME + "_has8-zoo:if.cifar10"):
 try:
     zoo.create_model(NAME + "_zoo-rival:if.cifar10")
 except zoo.errors.ModelNameError:
-    sys.exit()
-sys.exit("the weights of another neuron")
+    pass
+else:
+    raise AssertionError("the weights of another neuron")
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def beside_a_rival(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What went wrong in each of these, in one process in which a rival is installed."""
+    site = tmp_path_factory.mktemp("site")
+    claim(site, "zoo-rival")
+    code = f"""
+import json, traceback
+wrong = {{}}
+for name, code in {STEPS!r}.items():
+    try:
+        exec(code)
+    except BaseException:
+        wrong[name] = traceback.format_exc()
+print(json.dumps(wrong))
 """
-    run(code, tmp_path)
+    done = run_python(START + code, site)
+    assert done.returncode == 0, done.stderr
+    wrong: dict[str, str] = json.loads(done.stdout)
+    return wrong
 
 
-@pytest.mark.parametrize("module", ["raise RuntimeError('boom')", "neuron = encoder = 5", "import a_missing_library"])
-def test_a_broken_distribution_claims_nothing(tmp_path: Path, module: str) -> None:
-    claim(tmp_path, "zoo-rival", module)
+def test_the_zoos_own_component_wins_with_a_warning(beside_a_rival: dict[str, str]) -> None:
+    assert "own" not in beside_a_rival, beside_a_rival["own"]
+
+
+def test_a_checkpoint_is_of_the_packages_that_its_record_names(beside_a_rival: dict[str, str]) -> None:
+    assert "record" not in beside_a_rival, beside_a_rival["record"]
+
+
+def test_broken_distributions_claim_nothing(tmp_path: Path) -> None:
+    for number, module in enumerate(("raise RuntimeError('boom')", "neuron = encoder = 5", "import a_missing_library")):
+        claim(tmp_path, f"zoo-rival{number}", module)
     code = """
 for kind, name in CLAIMED.items():
     assert heard(registry.choose, kind, name)[1] == []
@@ -108,19 +133,21 @@ for name in (NAME, NAME + ".cifar10"):
 
 def test_what_is_saved_loads_though_another_package_claims_its_names(tmp_path: Path) -> None:
     words = dict(CLAIMED)
-    site, folder = tmp_path / "site", tmp_path / "saved"
+    folder = tmp_path / "saved"
     new = {kind: f"new{word}" for kind, word in words.items() if kind not in ("dataset", "energy_model")}
     name = "{family}_{backbone}_b2_m1_d1_{encoder}_{decoder}_{neuron}".format(**new)
 
     def install(distribution: str) -> None:
         package = distribution.replace("-", "_")
         points = "".join(f"[{GROUPS[kind]}]\n{word} = {package}:{kind}\n" for kind, word in new.items())
-        put(site, distribution, points, {f"{package}.py": MODULE.format(claimed=words)})
+        put(tmp_path / distribution, distribution, points, {f"{package}.py": MODULE.format(claimed=words)})
 
     install("zoo-first")
-    run(f"zoo.save(zoo.create_model({name!r}, num_classes=2), {str(folder)!r}, image_size=8)", site)
     install("zoo-second")
     code = f"""
+zoo.save(zoo.create_model({name!r}, num_classes=2), {str(folder)!r}, image_size=8)
+sys.path.append({str(tmp_path / "zoo-second")!r})
+default_registry.cache_clear()
 try:
     zoo.create_model({name!r})
 except zoo.errors.ComponentError as error:
@@ -133,4 +160,4 @@ assert model.spec.distributions == {{"zoo-first"}}
 zoo.save(model, "again", image_size=8)
 assert zoo.create_model("local-dir:again").spec == model.spec
 """
-    run(code, site)
+    run(code, tmp_path / "zoo-first")
