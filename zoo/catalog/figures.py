@@ -31,14 +31,9 @@ def _figure(title: str, write: Callable[[Any], str] = "{:,}".format) -> Any:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Figures of a network; None, or nothing, for what is not known.
+    """Figures of a network; None, or nothing, for what is not known. Counts are those of `Counts`.
 
     Attributes:
-        params: parameters.
-        image_size: pixels a side, of the MACs.
-        timesteps: T.
-        macs: multiply-accumulates of all T timesteps.
-        macs_per_timestep: analog + spiking / T, the paper's convention.
         activity: operations on images, spike rates, energy by 32-bit arithmetic.
         energy_range: energies beside those of control and twin.
         additions_per_mac: additions that a multiply-accumulate of the twin must cost for spikes to win.

@@ -241,12 +241,8 @@ def fire(
 ) -> Tensor:
     """Spikes of currents: (T, N, …) → (T, N, …) in {0, 1}, or in {0, scale} of x / scale.
 
-    Args:
-        x: currents.
-        gain, scale: a learned gain and scale, scalars, whose values are those of `settings`. None if not learned.
-        settings: the neuron.
-        definition: spikes of x, gain and scale.
-        in_place: without gradients, write the spikes over x: a third of the time, since no other memory is touched.
+    A learned gain and scale are scalars whose values are those of `settings`. `in_place` writes the spikes over x if
+    there are no gradients: a third of the time, since no other memory is touched.
     """
     if not torch.is_grad_enabled():
         return _fire(x, settings, in_place)

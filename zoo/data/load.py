@@ -138,12 +138,6 @@ def pack(source: DataSource, out: Path, options: DataOptions = DEFAULTS, *, forc
 
     All pixels are held in memory. Damaged images are left out, and so the others may be divided otherwise.
 
-    Args:
-        source: as for `load_data`.
-        out: the file.
-        options: as for `load_data`.
-        force: replace a file that exists.
-
     Returns:
         What `zoo pack --json` prints: `file`, `images` by split (`all` if they are not divided), `classes`,
         `image_size`, `bytes`, `sha256`, the number of `damaged` images, and `notes` that name them.

@@ -22,13 +22,8 @@ def exit_costs(model: ImageClassifier, x: Tensor, timesteps: Tensor) -> Tensor:
     layers + t − 1 steps, and the layers before have begun later timesteps by then. Timestep by timestep nothing is
     begun in vain, and an answer takes layers · t steps.
 
-    Args:
-        model: that streams.
-        x: images (N, C, H, W), or frames (N, T, C, H, W).
-        timesteps: that each image took (N,).
-
-    Returns:
-        For each of `MACHINES` additions of spikes and weights, then steps: (N, 4).
+    Of images (N, C, H, W) or frames (N, T, C, H, W) and the timesteps that each took (N,) it returns, for each of
+    `MACHINES`, additions of spikes and weights, then steps: (N, 4).
     """
     names = layers_before_classifier(model)
     weights = [model.get_submodule(name).weight for name in names]

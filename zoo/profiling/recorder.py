@@ -136,18 +136,12 @@ class OperationCounts(Operations):
 
 @dataclass(slots=True)
 class _Call:
-    """A module that runs now.
-
-    Attributes:
-        shape: of its first input.
-        fired: a layer of neurons was inside.
-        multiplied: a product was inside.
-    """
+    """A module that runs now."""
 
     module: nn.Module
-    shape: Sequence[int]
-    fired: bool = False
-    multiplied: bool = False
+    shape: Sequence[int]  # of its first input
+    fired: bool = False  # a layer of neurons was inside
+    multiplied: bool = False  # a product was inside
 
 
 _BUILT_IN = ("torch", "torchvision")
@@ -182,10 +176,6 @@ class _Kind(NamedTuple):
 @final
 class Recorder(TorchDispatchMode):
     """Counts the operations of one network; any number of forward passes inside `watching` add up.
-
-    Args:
-        model: the network.
-        timesteps: T until a batch has shown it, of a module that is no network of the zoo.
 
     Attributes:
         outputs: values that each module has returned, by name.

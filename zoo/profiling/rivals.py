@@ -62,11 +62,7 @@ def twin_of(network: ImageClassifier, registry: Registry | None = None) -> Image
         >>> str(twin.spec), dict(twin.spec.options)
         ('ann_vgg_b1_m1_d1', {'family': {'levels': 3}})
 
-    Args:
-        network: one whose batch norms are not folded yet.
-
-    Returns:
-        The twin, of the same device, type and classes; None for a network whose neurons do not wait.
+    Its batch norms must not be folded yet. Returns None for a network whose neurons do not wait.
     """
     name = twin_name(network.spec, registry)
     if name is None:

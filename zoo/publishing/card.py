@@ -76,11 +76,9 @@ def write_card(
     control: StoredWeight | None = None,
     start: str | None = None,
 ) -> bytes:
-    """Write the whole README.md.
+    """Write the whole README.md of a weight.
 
     Args:
-        weight: what is published.
-        spec: its parsed name.
         reference: `hf-hub:org/name`, `local-dir:.` or a listed name, which `create_model` takes.
         control: the same network without spikes, trained alike, to stand beside it.
         start: the repository of the weight that training started from, if it is published.

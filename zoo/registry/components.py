@@ -308,12 +308,7 @@ class Registry:
             warnings.warn(_clash([own, *others]), ZooWarning, stacklevel=3)
 
     def of_record(self, providers: Iterable[str], components: Mapping[str, str]) -> Registry:
-        """Return the components as a record means them.
-
-        Args:
-            providers: distributions that the record names.
-            components: kind → distribution, where the record names one.
-        """
+        """Return the components as a record means them, which names distributions, and those of some kinds."""
         stored = {normalise(name) for name in providers}
         chosen: list[Component] = []
         for kind, names in self._components.items():

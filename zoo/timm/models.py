@@ -122,23 +122,15 @@ def build(
     neuron_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> nn.Module:
-    """Build a network of the zoo as timm does, or its feature maps alone.
+    """Build a network of the zoo as timm does, or its feature maps alone, by the arguments that timm passes.
 
     Weights of the catalog and of what `zoo publish` made are read and verified by the zoo; all others, such as those of
     `timm.models.push_to_hf_hub`, by timm.
 
     Args:
-        variant: a name that timm knows by `register_models`.
-        pretrained: load the weights that `pretrained_cfg` means.
-        pretrained_cfg, pretrained_cfg_overlay, pretrained_model_args: as timm passes them.
-        cache_dir: folder for downloads; None for HF_HOME's.
-        num_classes, in_chans: as for `zoo.create_model`; None for the cfg's.
         global_pool: 'avg', or '' with 0 classes for the unpooled map.
         drop_rate: 0; there is no dropout.
-        features_only: return a module that gives the feature maps (N, C_i, H_i, W_i) of some levels.
-        out_indices: these levels, as for `forward_intermediates`; None for all.
         feature_cls: 'getter' alone; timm's other ways would return (T, N, …) of spiking layers.
-        encoder_options, decoder_options, neuron_options: as for `zoo.create_model`.
         **options: `device`, `dtype`, and those of the family, such as `timesteps` of `sew`.
 
     Raises:

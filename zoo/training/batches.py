@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, product
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
@@ -69,8 +69,7 @@ def make_plan(images: int, batch_size: int, micro_batches: int, seed: int) -> Pl
 
 
 @final
-@dataclass(frozen=True)
-class MicroBatch:
+class MicroBatch(NamedTuple):
     """Pixels (N, 3, H, W) uint8, or frames, labels (N,) int64 of one forward pass, and the seed of what it draws."""
 
     pixels: Tensor

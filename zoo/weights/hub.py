@@ -36,16 +36,7 @@ _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 @final
 @dataclass(frozen=True)
 class Hub:
-    """The Hub that the user chose.
-
-    Attributes:
-        endpoint: its address; None for HF_ENDPOINT, or huggingface.co.
-        cache_dir: folder for downloads; None for the client's own, HF_HUB_CACHE, or one of their own for files of
-            another endpoint.
-        token: for private repositories; None for the stored one.
-        local_files_only: ask for nothing, take what the cache holds.
-        force_download: take nothing from the cache.
-    """
+    """The Hub that the user chose, by arguments as of `create_model`; another endpoint has a cache of its own."""
 
     endpoint: str | None = None
     cache_dir: Path | str | None = None
@@ -98,14 +89,10 @@ class Hub:
     def fetch(self, repository: HubRepository, filename: str, limit: int, sha256: str | None = None) -> bytes:
         """Read a file at the repository's commit, from the cache or by one download.
 
-        Args:
-            repository: with a commit.
-            filename: path in it.
-            limit: bytes; a larger file is not downloaded.
-            sha256: of the file, if a record states it; otherwise the Hub's index has a hash of it.
+        Its hash is that of a record, or else the one in the Hub's index.
 
         Raises:
-            HubError: the file cannot be had; nothing new is in the cache then.
+            HubError: the file cannot be had, or has more bytes than `limit`; nothing new is in the cache then.
             WeightError: the repository holds other bytes than `sha256`.
         """
         with translated(f"{repository}/{filename}", self.address):

@@ -34,13 +34,7 @@ class Tensors(NamedTuple):
 class WeightOrigin(ABC):
     """Tensors of a network before they are read, and what is known of them.
 
-    Attributes:
-        num_classes, in_chans: of the network.
-        preprocessing: of its images.
-        tag: of the weight; '' for none.
-        license: of the weight; '' if it is not stated.
-        labels: a name for every class; none if they are not stated.
-        record, source: its record and the place of its bytes; None without a record.
+    What is not stated is empty; without a record there is no place of its bytes either.
     """
 
     record: StoredWeight | None = None
@@ -109,8 +103,7 @@ class Recorded(WeightOrigin):
     def __init__(self, record: StoredWeight, source: Source) -> None:
         counts = record.num_classes, record.in_chans
         super().__init__(*counts, record.preprocessing, record.tag, record.license, record.labels)
-        self.record, self.source = record, source
-        self._bytes_of = record, source
+        self.record, self.source = self._bytes_of = record, source
 
     def read(self, open_hub: Callable[[], Hub]) -> Tensors:
         """Read exactly the bytes that the record names."""
