@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from zoo.contracts.backbone import Backbone, BlockPlan
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
-from zoo.contracts.neuron import NeuronFactory
+from zoo.contracts.neuron import Neuron, NeuronFactory
 from zoo.cpu import conv
 from zoo.decoders import averages
 from zoo.decoders.averages import DigitDecoder
@@ -20,7 +20,7 @@ from zoo.families.headed import StagedClassifier
 from zoo.families.numbers import pool_potentials, quantise_waiting
 from zoo.families.over_time import NetworkOverTime
 from zoo.families.paired import Pairing
-from zoo.families.thresholds import SpikingActivation, first_activation, places_of, replace_activations
+from zoo.families.thresholds import SpikingActivation, first_activation, replace_activations
 from zoo.names import Spec
 
 
@@ -50,8 +50,8 @@ class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
         self.encoder = encoder if self._encoding is None else nn.Identity()
         replace_activations(self.stages, lambda: SpikingActivation(neuron(), encoder.timesteps))
         pool_potentials(self.stages)
-        self.places, self.largest = places_of(neuron(), encoder.timesteps)
-        self.averaging = DigitDecoder(self.places) if len(set(self.places)) > 1 else None
+        places = cast(Neuron, neuron()).places(encoder.timesteps)
+        self.averaging = DigitDecoder(places) if len(set(places)) > 1 else None
 
     def run_stages(self, x: Tensor, last: int) -> Iterator[Tensor]:
         self.check_image(x)

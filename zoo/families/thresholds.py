@@ -106,9 +106,9 @@ class SpikingActivation(ScaledActivation):
         scale: float = INITIAL_SCALE,
         on_numbers: bool = False,
     ) -> None:
-        places, levels = places_of(neuron, timesteps)
-        super().__init__(levels, scale)
-        self.places, self.timesteps, self.on_numbers = places, timesteps, on_numbers
+        fired = cast(Neuron, neuron)
+        super().__init__(fired.largest(timesteps), scale)
+        self.places, self.timesteps, self.on_numbers = fired.places(timesteps), timesteps, on_numbers
         self.encoder, self.neuron = encoder, neuron
 
     @property
@@ -139,13 +139,6 @@ class ScaledNeuron(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Neuron, self.neuron).scaled(x, self.scale)
-
-
-def places_of(neuron: nn.Module, timesteps: int) -> tuple[tuple[int, ...], int]:
-    """Return the worth of every timestep's spikes, and the largest number; all 1 if the neuron declares nothing."""
-    if isinstance(neuron, Neuron):
-        return neuron.places(timesteps), neuron.largest(timesteps)
-    return (1,) * timesteps, timesteps
 
 
 _REPLACED = (nn.ReLU, nn.LeakyReLU)
