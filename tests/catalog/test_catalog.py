@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from pydantic import ValidationError
-from zoo_kit.installed import put, run_python
+from zoo_kit.installed import put
 
 import zoo
 from zoo.catalog.files import (
@@ -26,6 +26,7 @@ from zoo.catalog.files import (
     read_file,
     read_names,
 )
+from zoo.catalog.records import WeightRecord
 from zoo.errors import CatalogError, ModelNameError, ZooWarning
 from zoo.profiling import twin_of
 from zoo.publishing.publish import assemble
@@ -123,51 +124,42 @@ def test_a_record_that_contradicts_the_schema_is_refused(change: dict[str, objec
         CatalogFile.model_validate({"version": 1, "weights": [record | change]})
 
 
-def install(site: Path, count: int, change: str = "") -> None:
-    """Install packages that list ten weights each, copies of the zoo's first one."""
-    for package in range(count):
-        records = [copy.deepcopy(PARSED["weights"][0]) | {"tag": f"t{package}x{number}"} for number in range(10)]
-        text = yaml.safe_dump({"version": 1, "weights": records}, sort_keys=False).replace("top1:", f"top1: {change}")
-        name = f"zoo_many{package}"
-        put(site, name, f"[zoo.catalogs]\nmany{package} = {name}\n", {f"{name}/registry.yaml": text})
+B8 = "has8_resnet_b8_m2_d4_ste_bpd"
 
 
-def test_a_record_is_validated_when_it_is_asked_for(tmp_path: Path) -> None:
-    install(tmp_path, 2)
-    code = """
-import zoo
-from zoo.catalog import files
-read = []
-files._read_record, whole = lambda text, path: read.append(path) or whole(text, path), files._read_record
-name = "has8_resnet_b8_m2_d4_ste_bpd"
-zoo.create_model(name + ".t1x7")
-assert len(read) == 1, read
-assert len(zoo.list_models(name, pretrained=True)) >= 21
-"""
-    done = run_python(code, tmp_path)
-    assert done.returncode == 0, done.stderr
+def many(folder: Path, change: str = "") -> Path:
+    """A file that lists ten copies of the zoo's first checkpoint."""
+    records = [copy.deepcopy(PARSED["weights"][0]) | {"variant": B8, "tag": f"t{number}"} for number in range(10)]
+    text = yaml.safe_dump({"version": 1, "weights": records}, sort_keys=False).replace("top1:", f"top1: {change}")
+    (folder / "many.yaml").write_text(text)
+    return folder / "many.yaml"
+
+
+def test_a_record_is_validated_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    validated: list[object] = []
+    validate = WeightRecord.model_validate
+
+    def counted(content: object) -> WeightRecord:
+        validated.append(content)
+        return validate(content)
+
+    monkeypatch.setattr(WeightRecord, "model_validate", counted)
+    catalog = Catalog([(read_names(many(tmp_path)), "zoo-many")])
+    assert zoo.create_model(f"{B8}.t7", catalog=catalog).pretrained_cfg["tag"] == "t7"
+    assert len(validated) == 1
+    assert len(zoo.list_models(B8, pretrained=True, catalog=catalog)) == 10
 
 
 def test_a_malformed_record_hides_itself_alone(tmp_path: Path) -> None:
-    install(tmp_path, 1, "many #")
-    code = """
-import warnings, zoo
-from zoo.catalog.files import catalog_problems
-name = "has8_resnet_b8_m2_d4_ste_bpd"
-zoo.create_model(name + ".cifar10")
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    assert name + ".cifar10" in zoo.list_models(pretrained=True, sort="top1")
-    try:
-        zoo.create_model(name + ".t0x3")
-    except zoo.errors.ModelNameError:
-        assert any("t0x3" in str(each.message) for each in caught)
-    else:
-        raise SystemExit("a malformed record was taken")
-assert "zoo-many0" in "".join(catalog_problems())  # which `zoo plugins` shows
-"""
-    done = run_python(code, tmp_path)
-    assert done.returncode == 0, done.stderr
+    bad = many(tmp_path, "many #")
+    catalog = Catalog([(read_names(OURS), "has8-zoo"), (read_names(bad), "zoo-many")])
+    assert zoo.create_model(f"{B8}.cifar10", catalog=catalog).pretrained_cfg["tag"] == "cifar10"
+    with pytest.warns(ZooWarning, match="t3"):
+        assert f"{B8}.cifar10" in zoo.list_models(pretrained=True, sort="top1", catalog=catalog)
+    with pytest.warns(ZooWarning, match="t3"), pytest.raises(ModelNameError):
+        zoo.create_model(f"{B8}.t3", catalog=catalog)
+    with pytest.raises(CatalogError, match="top1"):
+        read_file(bad)  # as `zoo plugins` does
 
 
 def test_names_are_found_in_every_style_of_yaml(tmp_path: Path) -> None:

@@ -89,13 +89,6 @@ def test_plugins_shows_every_state_with_its_reason(crowd: Path) -> None:
         assert all(reason in (row["error"] or "") for row in found), (name, found)
 
 
-def test_what_a_plugin_prints_at_import_is_no_line_of_json(crowd: Path) -> None:
-    done = run_python(["-m", "zoo", "info", "has8_resnet_b2_m1_d1_prints_bpd", "--json"], crowd)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["name"] == "has8_resnet_b2_m1_d1_prints_bpd"
-    assert "hello from the import" in done.stderr
-
-
 FATAL = {
     "crashes": ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", "status -11"),
     "hangs": ("import time\ntime.sleep(600)", "not done after 15 seconds"),

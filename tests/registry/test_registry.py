@@ -90,6 +90,15 @@ def test_a_broken_contract_is_named(found: Any, told: str, registry: Registry) -
     assert "odd" not in registry.plain_names("encoder")
 
 
+def test_what_a_plugin_prints_at_import_is_no_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    def imported() -> Any:
+        print("hello from the import")
+        return StraightThroughEncoder
+
+    assert Component("encoder", "prints", "zoo-prints", "1.0", "prints:Thing", imported).works
+    assert capsys.readouterr() == ("", "hello from the import\n")
+
+
 def test_threads_load_a_component_together() -> None:
     together = threading.Barrier(8)
 
