@@ -89,7 +89,7 @@ def silenced(model: nn.Module, branch: Branch) -> Iterator[int]:
 
     Blocks without the other branch keep theirs, since nothing would be left.
     """
-    parts = [block.decoder if branch == "spiking" else block.analog for block in coded_blocks(model)]
+    parts = [answering(block) if branch == "spiking" else block.analog for block in coded_blocks(model)]
     hooks = [
         part.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
         for part in parts
@@ -100,6 +100,11 @@ def silenced(model: nn.Module, branch: Branch) -> Iterator[int]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def answering(block: PairedBlock) -> nn.Module:
+    """Return the part that answers for the spiking branch: the decoder, or on numbers the branch itself."""
+    return block.get_submodule("spiking" if block.on_numbers else "decoder")
 
 
 def coded_blocks(model: nn.Module) -> list[PairedBlock]:
@@ -127,19 +132,19 @@ def mean_replaced(model: ImageClassifier, pixels: Tensor) -> Iterator[int]:
     branch says about an image.
     """
     blocks = coded_blocks(model)
-    sums: dict[nn.Module | None, Tensor] = {}
+    sums: dict[nn.Module, Tensor] = {}
 
-    def add(decoder: nn.Module, inputs: Any, output: Tensor) -> None:
+    def add(part: nn.Module, inputs: Any, output: Tensor) -> None:
         total = output.double().sum(0)
-        sums[decoder] = sums[decoder] + total if decoder in sums else total
+        sums[part] = sums[part] + total if part in sums else total
 
     with ExitStack() as stack:
         for block in blocks:
-            stack.callback(block.get_submodule("decoder").register_forward_hook(add).remove)
+            stack.callback(answering(block).register_forward_hook(add).remove)
         classify(model, pixels)
     with ExitStack() as stack:
         for block in blocks:
-            constant = Constant((sums[block.decoder] / len(pixels)).float())
+            constant = Constant((sums[answering(block)] / len(pixels)).float())
             for part, module in (("encoder", nn.Identity()), ("decoder", nn.Identity()), ("spiking", constant)):
                 stack.callback(setattr, block, part, getattr(block, part))
                 setattr(block, part, module)

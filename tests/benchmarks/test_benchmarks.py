@@ -108,14 +108,25 @@ def test_kept_markdown_is_that_of_the_kept_figures() -> None:
     )
 
 
-def test_without_spikes_a_hybrid_is_its_control() -> None:
-    hybrid = zoo.create_model("has8_resnet_b2_m1_d2_ste_bpd").eval()
+@pytest.mark.parametrize("neuron", ["", "_radix"])
+def test_without_spikes_a_hybrid_is_its_control(neuron: str) -> None:
+    hybrid = zoo.create_model(f"has8_resnet_b2_m1_d2_ste_bpd{neuron}").eval()
     control = zoo.create_model("ann_resnet_b2_m1_d2").eval()
     control.load_state_dict({key: hybrid.state_dict()[key] for key in control.state_dict()}, strict=True)
     pixels = torch.rand(2, 3, 32, 32)
     with torch.no_grad(), robustness.silenced(hybrid, "spiking") as blocks:
         assert blocks == 5
         torch.testing.assert_close(hybrid(pixels), control(pixels))
+
+
+def test_the_mean_over_one_image_is_the_digits_themselves() -> None:
+    hybrid = zoo.create_model("has8_resnet_b2_m1_d2_ste_bpd_radix").eval()
+    pixels = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        logits = hybrid(pixels)
+        with robustness.mean_replaced(hybrid, pixels) as blocks:
+            assert blocks == 5
+            torch.testing.assert_close(hybrid(pixels), logits)
 
 
 def test_figures_go_into_the_records_of_a_catalog(data: Path, tmp_path: Path) -> None:
