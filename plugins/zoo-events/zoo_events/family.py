@@ -1,4 +1,7 @@
-"""The family `i2e`: the MS-ResNets of the I2E paper, on eight frames of events. Loads no torch until one is built."""
+"""Families of networks on frames: `i2e`, the MS-ResNets of the I2E paper, and `seq`, layers that keep a state.
+
+Loads no torch until one is built.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, final
 
 from zoo.contracts import About, BuildRequest, GrammarFamily
-from zoo.names import ChoicePart, Grammar, Value
+from zoo.errors import check_count
+from zoo.names import ChoicePart, Grammar, NumberPart, Value
 
 if TYPE_CHECKING:
     from zoo.contracts import ImageClassifier
@@ -47,3 +51,39 @@ class I2EFamily(GrammarFamily):
         blocks = BLOCKS[str(request.spec["network"])]
         encoder = FramesEncoder(**request.options)
         return MembraneResNet(request.spec, blocks, encoder, request.num_classes, request.in_chans)
+
+
+CELLS = ("lif", "plif", "leaky", "gru")
+
+
+@final
+class SequenceFamily(GrammarFamily):
+    """`seq_plif_b16_d3`: d convolutions of widths b, 2·b, … with a cell that keeps a state, for frames (N, T, C, H, W).
+
+    Cells are the neurons `lif` and `plif`, `leaky` (integer leaky units) and `gru`. The option `timesteps` sets another
+    T than 8; `truncate` lets gradients go back over so many timesteps, instead of all.
+    """
+
+    api_version = 1
+    grammars = (Grammar((ChoicePart("cell", CELLS), NumberPart("base", "b", 256), NumberPart("depth", "d", 6))),)
+
+    def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
+        return About(
+            f"A classifier of sequences: it takes {timesteps} frames one by one, and each of its {fields['depth']} "
+            f"layers keeps a state (`{fields['cell']}`)."
+        )
+
+    @property
+    def options(self) -> frozenset[str]:
+        return frozenset({"timesteps", "truncate"})
+
+    def build(self, request: BuildRequest) -> ImageClassifier:
+        from zoo.blocks import FramesEncoder
+        from zoo_events.sequences import SequenceNetwork
+
+        options = dict(request.options)
+        truncate = options.pop("truncate", None)
+        if truncate is not None:
+            check_count("truncate", truncate, 1, 1024)
+        encoder = FramesEncoder(**options)
+        return SequenceNetwork(request.spec, encoder, request.num_classes, request.in_chans, truncate)
