@@ -44,6 +44,7 @@ def _missing(distribution: str) -> None:
         (f"{CODED}_ste_bpdref", "zoo-has8-reference"),
         (f"{CODED}_zoo-has8-reference:tanhref_bpd", "zoo-has8-reference"),
         (f"{CODED}_ste_bpd_lifref", "zoo-has8-reference"),
+        ("sew_resnetsmall_b2_m1_d1_direct_lifref", "zoo-has8-reference"),
         ("sj_spiking_resnet18", "zoo-spikingjelly"),
     ],
 )

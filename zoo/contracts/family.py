@@ -10,7 +10,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
 
-from zoo.errors import ModelNameError, OptionError, suggest
+from zoo.errors import ModelNameError, OptionError, UnknownComponentError, suggest
 from zoo.names import ComponentNames, Grammar, Spec, Value
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class GrammarFamily(Family):
         try:
             fields = grammar.parse(texts, known)
         except ModelNameError as error:
-            if len(self.grammars) == 1:
+            if len(self.grammars) == 1 or isinstance(error, UnknownComponentError):  # the caller names its plugin
                 raise
             forms = " | ".join(grammar.pattern for grammar in self.grammars)
             raise type(error)(f"{error}; the forms are {forms}") from None
