@@ -27,7 +27,8 @@ from tools.goldens import (
 NETWORK_VALUES: dict[str, Any] = json.loads((FOLDER / "networks.json").read_text(encoding="utf-8"))
 WEIGHT_VALUES: dict[str, Any] = json.loads((FOLDER / "weights.json").read_text(encoding="utf-8"))
 KEYS: dict[str, list[str]] = json.loads((FOLDER / "json_keys.json").read_text(encoding="utf-8"))
-BUNDLED = {name for name, _, file in listed_weights() if file.parent.name == "pretrained"}
+FILES = {name: (record, file) for name, record, file in listed_weights()}
+BUNDLED = {name for name, (_, file) in FILES.items() if file.parent.name == "pretrained"}
 
 
 def check(now: dict[str, Any], golden: dict[str, Any], name: str) -> None:
@@ -56,10 +57,9 @@ def test_a_network_answers_as_before(name: str) -> None:
     "name", [pytest.param(name, marks=() if name in BUNDLED else pytest.mark.slow) for name in WEIGHT_VALUES]
 )
 def test_a_weight_answers_as_before(name: str) -> None:
-    files = {listed: (record, file) for listed, record, file in listed_weights()}
-    if name not in files:
+    if name not in FILES:
         pytest.skip("its distribution is not beside this one")
-    check(described(weight_network(*files[name]), WEIGHT_VALUES[name]["phase"]), WEIGHT_VALUES[name], name)
+    check(described(weight_network(*FILES[name]), WEIGHT_VALUES[name]["phase"]), WEIGHT_VALUES[name], name)
 
 
 def test_a_folder_saved_in_2026_loads() -> None:

@@ -19,7 +19,9 @@ from torch import Tensor
 
 import zoo
 from zoo.contracts import ImageClassifier
+from zoo.profiling import count_cost
 
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "tests" / "golden"
 CLASSES = 10
@@ -94,7 +96,7 @@ def answers(model: ImageClassifier, images: Tensor) -> tuple[Tensor, Tensor]:
 def described(model: ImageClassifier, phase: float) -> dict[str, Any]:
     """Golden values of a network: logits, some of the input's gradient, keys, parameters, MACs."""
     logits, gradient = answers(model, made_image(phase))
-    cost = zoo.profile(model, image_size=32)
+    cost = count_cost(model, 32)
     return {
         "phase": phase,
         "logits": [[round(value, 7) for value in row] for row in logits.tolist()],
@@ -110,7 +112,7 @@ def listed_weights() -> Iterator[tuple[str, Mapping[str, Any], Path]]:
     """Name, record and file of every weight that this repository holds."""
     for catalog in (ROOT / "registry.yaml", *sorted(ROOT.glob("plugins/*/*/registry.yaml"))):
         folder = ROOT if catalog.parent == ROOT else catalog.parents[1]
-        for record in yaml.safe_load(catalog.read_text(encoding="utf-8")).get("weights") or ():
+        for record in yaml.load(catalog.read_bytes(), Loader=_LOADER).get("weights") or ():
             if "tensors_of" in record:  # another record's file
                 continue
             file = folder / str(record["source"]).removeprefix("package:")

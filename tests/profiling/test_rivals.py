@@ -12,6 +12,7 @@ import zoo
 from tests.profiling.test_synapses import seen
 from zoo.contracts import ImageClassifier
 from zoo.families.thresholds import calibrate
+from zoo.models.steps import count_steps
 from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import profile, twin_of
 from zoo.profiling.rates import spike_rates, spiking_layers
@@ -147,7 +148,7 @@ def test_set_bits_of_levels_by_hand() -> None:
     ],
 )
 def test_sequential_steps(name: str, options: dict[str, Any], steps: int | None) -> None:
-    assert profile(zoo.create_model(name, num_classes=2, **options), 32).steps == steps
+    assert count_steps(zoo.create_model(name, num_classes=2, **options)) == steps
 
 
 def test_the_control_has_its_own_weight_if_images_are_counted() -> None:
