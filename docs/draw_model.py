@@ -34,7 +34,7 @@ from zoo.inference.show import COLOURS, network_to_show, record
 
 ANALOG, SPIKING, CODING, PLAIN = COLOURS["ann"], COLOURS["has8"], COLOURS["sew"], "#808080"
 """Okabe and Ito's palette; every box has its words too."""
-WIDTH, HEIGHT, GAP = 210, 36, 16
+WIDTH, HEIGHT, GAP = 165, 36, 16
 BOLD = 'style="font-weight: bold"'
 STYLE = """text { font: 15px Helvetica, Arial, sans-serif; fill: #1b1f24 }
 .line { fill: none; stroke: #57606a; stroke-width: 1.5 } .tip { fill: #57606a } .faint { fill: #57606a }
@@ -125,20 +125,17 @@ def draw_block(name: str, pixels: int) -> Drawing:
     fields = dict(model.spec.fields)
     boxes = [(f"encoder {fields['encoder']}", CODING)]
     boxes += [*((layer, SPIKING) for layer in spiking), (f"decoder {fields['decoder']}", CODING)]
-    step, top, left, middle, right = HEIGHT + GAP, 96, 160, 320, 480
+    step, top, left, middle, right = HEIGHT + GAP, 96, 90, 240, 390
     first, bottom = top + (len(boxes) - len(analog)) * step / 2, top + len(boxes) * step + 12
-    drawing = Drawing(760, bottom + 84, f"A block of {name}")
+    drawing = Drawing(2 * middle, bottom + 84, f"A block of {name}")
     drawing.text(middle, 22, "activation, real numbers")
     drawing.line((middle, 30), (middle, 52))
     drawing.fork(middle, 52)
-    drawing.text(left, 76, "analog branch", "end", BOLD)
-    drawing.text(right + 14, 76, "spiking branch", "start", BOLD)
-    drawing.arrow((middle, 52), (left + 14, 52), (left + 14, first))
+    drawing.text(left + 12, 78, "analog branch", "start", BOLD)
+    drawing.text(right - 12, 78, "spiking branch", "end", BOLD)
+    drawing.arrow((middle, 52), (left, 52), (left, first))
     drawing.arrow((middle, 52), (right, 52), (right, top))
-    for x, begin, column in (
-        (left + 14, first, [(words, ANALOG) for words in analog]),
-        (right, top, boxes),
-    ):
+    for x, begin, column in ((left, first, [(words, ANALOG) for words in analog]), (right, top, boxes)):
         for number, (words, color) in enumerate(column):
             drawing.box(x, begin + number * step, words, color)
             if number:
@@ -148,8 +145,8 @@ def draw_block(name: str, pixels: int) -> Drawing:
     drawing.sum(middle, bottom)
     drawing.arrow((middle, bottom + 13), (middle, bottom + 48))
     drawing.text(middle, bottom + 70, "activation, real numbers")
-    for number, words in enumerate((f"{model.timesteps} timesteps", "of zeros and ones")):
-        drawing.text(right + WIDTH / 2 + 12, top + 1.5 * step + 20 * number, words, "start", 'class="faint"')
+    for number, words in enumerate((f"{model.timesteps} timesteps", "of zeros", "and ones")):
+        drawing.text(middle, top + 2.5 * step + 20 * number, words, more='class="faint"')
     return drawing
 
 
@@ -206,8 +203,8 @@ def draw_neuron(currents: Sequence[float] = (0.4, 0.5, 0.3, 0.1, 0.6, 0.2, 0.4, 
         fired, potential = neuron.step(current, potential)
         spikes.append(float(fired))
         after.append(float(potential))
-    drawing = Drawing(760, 290, "An integrate-and-fire neuron")
-    left, step, zero, unit = 150, 72, 200, 110
+    drawing = Drawing(480, 230, "An integrate-and-fire neuron")
+    left, step, zero, unit = 92, 47, 150, 110
     drawing.line((left, zero), (left + step * len(currents), zero))
     drawing.line((left, zero - unit), (left + step * len(currents), zero - unit), more='stroke-dasharray="5 4"')
     drawing.text(left - 12, zero - unit + 5, "threshold", "end")
@@ -219,7 +216,7 @@ def draw_neuron(currents: Sequence[float] = (0.4, 0.5, 0.3, 0.1, 0.6, 0.2, 0.4, 
         x, height = left + step * (t + 0.5), zero - unit * (before + current)
         path += [(x, path[-1][1]), (x, height)]
         if spike:
-            path += [(x + 14, height), (x + 14, zero - unit * rest)]
+            path += [(x + 10, height), (x + 10, zero - unit * rest)]
             drawing.fork(x, height)
         drawing.text(x, zero + 28, f"{current:g}", more='class="faint"')
         drawing.text(x, zero + 60, f"{spike:.0f}", more=BOLD)
@@ -234,8 +231,8 @@ def draw_sparkle(current: float = 0.55, timesteps: int = 24) -> Drawing:
     plugin = draft("zoo-sparkle")
     written: dict[str, type[Neuron]] = {}
     exec(plugin.files()["zoo_sparkle/__init__.py"], written)
-    drawing = Drawing(760, 150, "An integrate-and-fire neuron and one that tires")
-    left, step = 110, 26
+    drawing = Drawing(480, 150, "An integrate-and-fire neuron and one that tires")
+    left, step = 84, 16
     for y, name, neuron_type in ((54, "if", IFNeuron), (112, "sparkle", written[plugin.class_name])):
         spikes = neuron_type()(torch.full((timesteps,), current)).tolist()
         drawing.text(left - 14, y + 5, name, "end", BOLD)
