@@ -46,11 +46,14 @@ class AnnFamily(GrammarFamily):
         if levels is not None:
             check_count("levels", levels, 1, MAX_LEVELS)
         if request.spec.get("network"):
-            from zoo.families.residual_baselines import torchvision_resnet
+            from torchvision.models import get_model
+
+            from zoo.families.residual_baselines import ResidualBaseline
 
             if levels is not None:
                 raise OptionError("torchvision's own network has no option 'levels'")
-            return torchvision_resnet(request.spec, request.num_classes, request.in_chans)
+            network = get_model(str(request.spec["network"]), weights=None)
+            return ResidualBaseline(request.spec, network, "relu", None, request.num_classes, request.in_chans)
         from zoo.families.paired import Pairing
         from zoo.families.thresholds import QuantisedReLU, replace_activations
 

@@ -90,14 +90,6 @@ class ResidualBaseline(NetworkOverTime):
         return ("stem.conv1",)
 
 
-def torchvision_resnet(spec: Spec, num_classes: int, in_chans: int) -> ResidualBaseline:
-    """torchvision's ResNet of that name."""
-    from torchvision.models import get_model
-
-    network = get_model(str(spec["network"]), weights=None)
-    return ResidualBaseline(spec, network, "relu", None, num_classes, in_chans)
-
-
 def sew_resnet(
     spec: Spec, encoder: Encoder, neuron: NeuronFactory, num_classes: int, in_chans: int
 ) -> ResidualBaseline:

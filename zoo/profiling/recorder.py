@@ -322,7 +322,9 @@ class Recorder(TorchDispatchMode):
             return
         if name in POOLING and self._folds(x):
             self._linear = y
-        read = _window_size(args[1], x.dim() - 2) * y.numel() if name in POOLING else x.numel()
+        read = x.numel()
+        if name in POOLING:  # a window (k,) is of k values in every dimension
+            read = prod([*args[1]] * ((x.dim() - 2) // len(args[1]))) * y.numel()
         self._add(Part.REST, price, read, y.numel(), module)
 
     def _folds(self, x: Tensor | None) -> bool:
@@ -425,11 +427,6 @@ def are_spikes(y: Tensor) -> bool:
 
 def _memory(x: Tensor) -> int:
     return x.untyped_storage().data_ptr()
-
-
-def _window_size(window: Sequence[int], dimensions: int) -> int:
-    """Return the values of a pooling window, (k,) for all dimensions or one number for each."""
-    return window[0] ** dimensions if len(window) == 1 else prod(window)
 
 
 def first_tensor(values: tuple[Any, ...]) -> Tensor | None:

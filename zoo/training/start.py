@@ -53,7 +53,9 @@ def begin(opened: OpenedModel, data: ImageSplit, recipe: Recipe, tag: str, contr
     start.model.check_image(torch.empty(1, *axes, *data.size, device="meta"))
     if not start.name:
         _set_first_layers(start.model, data)
-    _calibrate_scales(start.model, data, recipe.calibration)
+    if recipe.calibration and not calibrate(start.model, _sample_images(start.model, data, recipe.calibration)):
+        spec = start.model.spec
+        raise InputError(f"calibration sets scales, and {spec} has none; it is for the family's option levels")
     start.model.spec = start.model.spec.tagged(tag)
     return start
 
@@ -131,12 +133,6 @@ def _set_first_layers(model: ImageClassifier, data: ImageSplit) -> None:
         images = _sample_images(model, data, FIRST_LAYER_IMAGES).flatten(0, -4)  # frames one by one
         for layer in layers:
             layer.set_from(images)
-
-
-def _calibrate_scales(model: ImageClassifier, data: ImageSplit, images: int) -> None:
-    """Set the scales of quantised and spiking activations by so many images, evenly spread over the split."""
-    if images and not calibrate(model, _sample_images(model, data, images)):
-        raise InputError(f"calibration sets scales, and {model.spec} has none; it is for the family's option levels")
 
 
 def _fit_frames(opened: OpenedModel, axes: tuple[int, ...]) -> OpenedModel:
