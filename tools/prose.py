@@ -136,7 +136,7 @@ def all_pages() -> list[Path]:
     return [
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
-        *sorted(found - written),
+        *sorted(page for page in found - written if page.parent.name != ".pytest_cache"),
     ]
 
 
