@@ -90,7 +90,7 @@ def test_the_plugin_with_the_weight_of_a_control_is_named(
 ) -> None:
     monkeypatch.setattr("zoo.registry.installing.known_plugins", lambda: {"zoo-walk": ["ann_resnet_b1_m1_d1.far"]})
     result = run("compare", stored(control="ann_resnet_b1_m1_d1.far"), "--json")
-    assert [row["weights"] for row in objects(result)] == ["weights scratch", "untrained, seed 0"]
+    assert [row["weights"] for row in objects(result)] == ["checkpoint scratch", "untrained, seed 0"]
     assert "pip install zoo-walk" in result.stderr
 
 

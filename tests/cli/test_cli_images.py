@@ -109,7 +109,7 @@ def test_show_writes_a_picture_and_never_over_another(scratch: str, tmp_path: Pa
     out = tmp_path / "show.png"
     result = run("show", CAT, "--model", scratch, "--out", out)
     assert result.exit_code == 0, result.output
-    assert "weights scratch" in result.stdout
+    assert "checkpoint scratch" in result.stdout
     first = out.read_bytes()
     again = run("show", "--model", scratch, "--out", out)
     assert (again.exit_code, "--force" in again.stderr) == (2, True)

@@ -42,7 +42,7 @@ def test_images_add_spikes_and_energy_under_every_model(photos: Path, scratch: s
     result = run("profile", scratch, "--data", photos, "--json")
     assert result.exit_code == 0, result.output
     (cost,) = objects(result)
-    assert (cost["name"], cost["weights"], cost["image_size"]) == (scratch, "weights scratch", 32)
+    assert (cost["name"], cost["weights"], cost["image_size"]) == (scratch, "checkpoint scratch", 32)
     assert cost["activity"]["images"] == 3
     text = run("profile", scratch, "--data", photos).stdout
     assert max(map(len, text.splitlines())) <= 100
@@ -79,7 +79,7 @@ def test_a_folder_of_a_run(photos: Path, stored: Callable[..., Path]) -> None:
     result = run("profile", stored(), "--data", photos, "--limit", "1", "--json")
     assert result.exit_code == 0, result.output
     (cost,) = objects(result)
-    assert (cost["name"], cost["weights"], cost["num_classes"]) == (f"{TINY}.scratch", "weights scratch", 10)
+    assert (cost["name"], cost["weights"], cost["num_classes"]) == (f"{TINY}.scratch", "checkpoint scratch", 10)
     assert (cost["image_size"], cost["activity"]["images"]) == (32, 1)
 
 

@@ -119,6 +119,7 @@ def test_its_own_tests_pass(
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_two_plugins_are_tested_in_one_run(tmp_path: Path) -> None:
     for name in ("zoo-shimmer", "zoo-glitter"):
         draft(name).write(tmp_path)
