@@ -161,6 +161,9 @@ class Component:
         return self._loaded
 
 
+_MADE_WITHOUT_ARGUMENTS = ("family", "encoder", "decoder", "neuron", "converter", "dataset")
+
+
 def _problem(kind: str, loaded: Any, target: str) -> str | None:
     """Say how an imported object breaks the contract of its kind; None if it keeps it."""
     if kind == "catalog":  # a file, validated when it is read
@@ -177,7 +180,15 @@ def _problem(kind: str, loaded: Any, target: str) -> str | None:
         return f"{target} declares api_version {version!r}; this zoo offers {contracts.API_VERSION}"
     if missing := _missing_members(loaded, contract, kind in ("encoder", "decoder", "energy_model")):
         return f"{target} lacks {', '.join(missing)}"
-    return None
+    required = _required_arguments(loaded) if kind in _MADE_WITHOUT_ARGUMENTS else []
+    return f"the constructor of {target} needs {', '.join(required)}; give each a default" if required else None
+
+
+def _required_arguments(cls: type[Any]) -> list[str]:
+    """List the arguments without which a class cannot be called."""
+    free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = [p for p in inspect.signature(cls).parameters.values() if p.default is inspect.Parameter.empty]
+    return [parameter.name for parameter in required if parameter.kind not in free]
 
 
 def _missing_members(cls: type[Any], contract: type[Any], attributes: bool) -> list[str]:
