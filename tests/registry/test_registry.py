@@ -19,7 +19,7 @@ from zoo_kit.installed import WORKS, put, run_python
 import zoo
 from zoo import contracts
 from zoo.encoders.bitplanes import BitPlaneEncoder, StraightThroughEncoder, straight_through_planes
-from zoo.errors import ComponentError, MissingPluginError, UnknownComponentError
+from zoo.errors import ComponentError, CompositionError, MissingPluginError, UnknownComponentError
 from zoo.families.sew import SewFamily
 from zoo.registry.components import Component, Registry, State, check_providers, default_registry, parse_name, scan
 
@@ -110,6 +110,22 @@ def test_threads_load_a_component_together() -> None:
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda _: component.load(), range(8))) == [StraightThroughEncoder] * 8
     assert (component.state, component.error) == (State.LOADED, None)
+
+
+class Drops(contracts.Neuron):
+    """A neuron that loses the last timestep."""
+
+    api_version = 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x[:-1] > 1).to(x.dtype)
+
+
+def test_a_neuron_that_drops_a_timestep_is_named(registry: Registry) -> None:
+    registry.register("neuron", "drops", Drops)
+    for name in ("sew_resnet_b1_m1_d1_direct_drops", "has8_vgg_b1_m1_d1_ste_rate_drops"):
+        with pytest.raises(CompositionError, match="'drops'"):
+            zoo.create_model(name, num_classes=2, registry=registry)
 
 
 # Names that are claimed, taken, malformed -----------------------------------------------------------------------------

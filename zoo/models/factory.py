@@ -17,6 +17,7 @@ from zoo.catalog.files import Catalog, default_catalog, stored_spec
 from zoo.catalog.records import Preprocessing, StoredWeight, WeightRecord
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest
+from zoo.contracts.neuron import Neuron
 from zoo.cpu.conv import guard_convolutions
 from zoo.errors import (
     CompositionError,
@@ -229,10 +230,26 @@ def build_model(
             if spec.get(kind) is None:
                 raise OptionError(f"it has no {kind}; leave {kind}_options out")
         model: ImageClassifier = family.build(BuildRequest(spec, registry, classes, channels))
+        _check_neuron(model)
     except (OptionError, CompositionError) as error:
         raise type(error)(f"{spec}: {error}") from error
     guard_convolutions(model)
     return model
+
+
+def _check_neuron(model: ImageClassifier) -> None:
+    """Raise `CompositionError` if a network's neuron does not give a spike for each current of each timestep."""
+    neuron = next((module for module in model.modules() if isinstance(module, Neuron)), None)
+    if neuron is None:
+        return
+    currents = torch.zeros(model.timesteps, 1, 1, 1, 1)
+    if currents.is_meta:  # the network is described, not built
+        return
+    with torch.no_grad():
+        spikes = neuron(currents)
+    if spikes.shape != currents.shape:
+        shapes = f"{tuple(spikes.shape)} for currents (T, N, C, H, W) of {tuple(currents.shape)}"
+        raise CompositionError(f"neuron {model.spec.get('neuron')!r} gives {shapes}; it must return one spike for each")
 
 
 def describe_model(

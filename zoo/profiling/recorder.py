@@ -322,9 +322,7 @@ class Recorder(TorchDispatchMode):
             return
         if name in POOLING and self._folds(x):
             self._linear = y
-        read = x.numel()
-        if name in POOLING:  # a window (k,) is of k values in every dimension
-            read = prod([*args[1]] * ((x.dim() - 2) // len(args[1]))) * y.numel()
+        read = _window_size(args[1], x.dim() - 2) * y.numel() if name in POOLING else x.numel()
         self._add(Part.REST, price, read, y.numel(), module)
 
     def _folds(self, x: Tensor | None) -> bool:
@@ -423,6 +421,11 @@ def _nothing_fused(model: nn.Module) -> Iterator[None]:
 def are_spikes(y: Tensor) -> bool:
     """Return whether every value is −1, 0 or 1."""
     return bool(y.numel()) and y.dtype is not torch.bool and float(y.abs().max()) <= 1 and is_whole(y)
+
+
+def _window_size(window: Sequence[int], dimensions: int) -> int:
+    """Return the values of a pooling window, (k,) for all dimensions or one number for each."""
+    return window[0] ** dimensions if len(window) == 1 else prod(window)
 
 
 def _memory(x: Tensor) -> int:

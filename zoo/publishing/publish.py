@@ -155,6 +155,7 @@ def push(
         'hf-hub:me/pets@0f4e…'
 
     Args:
+        model: a network as `zoo.save` takes it.
         repo_id: `org/name`; the repository is made if it does not exist.
         license: of the checkpoint, such as `MIT`; it has to be stated.
         private: publish into a private repository.

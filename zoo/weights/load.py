@@ -211,16 +211,27 @@ def load(model: ImageClassifier, state: Mapping[str, Tensor], place: str, num_cl
     if any(value.is_meta for value in (*own.values(), *state.values())):
         raise WeightError(f"{place}: the meta device holds no values; build on 'cpu', or with pretrained=False")
     adapted = dict(state)
-    head = [f"{name}.{part}" for name in model.classifier_names for part in ("weight", "bias")]
-    for key in head if model.num_classes != num_classes else ():
-        adapted.pop(key, None)
-        adapted |= {key: own[key]} if key in own else {}
-    for name in model.first_conv_names if model.in_chans != in_chans else ():
-        if f"{name}.weight" in state:  # `check_fit` names a missing one
-            adapted[f"{name}.weight"] = adapt_channels(state[f"{name}.weight"], model.in_chans)
+    if model.num_classes != num_classes:
+        _keep_own_head(adapted, own, model.classifier_names)
+    if model.in_chans != in_chans:
+        _adapt_first_layers(adapted, model)
     check_fit(adapted, model, place)
     _check_finite(place, state, own)
     model.load_state_dict(adapted, strict=True)
+
+
+def _keep_own_head(state: dict[str, Tensor], own: Mapping[str, Tensor], names: Sequence[str]) -> None:
+    """Take the network's own last layers instead of the stored ones."""
+    for key in (f"{name}.{part}" for name in names for part in ("weight", "bias")):
+        state.pop(key, None)
+        if key in own:
+            state[key] = own[key]
+
+
+def _adapt_first_layers(state: dict[str, Tensor], model: ImageClassifier) -> None:
+    for key in (f"{name}.weight" for name in model.first_conv_names):
+        if key in state:  # `check_fit` names a missing one
+            state[key] = adapt_channels(state[key], model.in_chans)
 
 
 def adapt_channels(weight: Tensor, in_chans: int) -> Tensor:
