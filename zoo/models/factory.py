@@ -238,9 +238,9 @@ def build_model(
 
 
 def _check_neuron(model: ImageClassifier) -> None:
-    """Raise `CompositionError` if a network's neuron does not give a spike for each current of each timestep."""
+    """Raise `CompositionError` if the neuron of a name does not give a spike for each current of each timestep."""
     neuron = next((module for module in model.modules() if isinstance(module, Neuron)), None)
-    if neuron is None:
+    if neuron is None or model.spec.get("neuron") is None:
         return
     currents = torch.zeros(model.timesteps, 1, 1, 1, 1)
     if currents.is_meta:  # the network is described, not built
