@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 ABOUT = "<!-- about:start -->\n", "<!-- about:end -->\n"
 TEMPLATE = """# {package}
 
-{description} For [has8-zoo](../../README.md), from a clone:
+{description} From a [clone](../../README.md):
 
 ```bash
 pip install . {packages}
@@ -27,8 +27,8 @@ zoo info {first}
 | --- | ---: | ---: | ---: |
 {table}
 
-{about}One seed each. Data, figures and recipes: [pretrained models](../../docs/reference/models.md). Words:
-[glossary](../../docs/reference/glossary.md). {licence}.
+{about}One seed each. Data, figures and recipes: [pretrained models](../../docs/reference/models.md).
+{licence}.
 """
 
 
