@@ -60,6 +60,7 @@ def test_a_control_of_other_data_is_none_and_unlike_columns_are_named(tmp_path: 
     assert ("image sizes differ" in text) == (mine["image_size"] != 32)
 
 
+@pytest.mark.slow
 def test_a_twin_stands_between_spikes_and_control(tmp_path: Path) -> None:
     name = "sew_resnetsmall_b1_m1_d1_direct"
     waiting = {"v_reset": None, "v_init": 0.5, "waits": True}
