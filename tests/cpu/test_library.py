@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from zoo import cpu
@@ -78,11 +78,10 @@ def test_a_library_of_another_source_is_not_used(changed: bool, tmp_path: Path) 
 def test_without_kernels_the_definitions_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / NAME).write_bytes(b"")
     arguments = ("predict", "--json", "has8_resnet_b8_m2_d4_ste_bpd.cifar10")
-    without = json.loads(run(tmp_path, *arguments).stdout)["predictions"]
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # last bits depend on it
+    without = run(tmp_path, *arguments).stdout
     monkeypatch.setattr("zoo.cpu.functions.library", lambda: None)
-    here = json.loads(CliRunner().invoke(app, arguments).stdout)["predictions"]
-    assert [row["label"] for row in here] == [row["label"] for row in without]
-    assert [row["probability"] for row in here] == pytest.approx([row["probability"] for row in without], rel=1e-5)
+    assert CliRunner().invoke(app, arguments).stdout == without != ""
 
 
 @pytest.mark.parametrize("switch", ["yes", "2", ""])
