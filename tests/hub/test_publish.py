@@ -159,6 +159,7 @@ def run(*arguments: str | Path, code: int = 0) -> Result:
     return result
 
 
+@pytest.mark.slow
 def test_a_listed_weight_is_sent(hub: LoopbackHub, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     catalog = tmp_path / "registry.yaml"
     catalog.write_bytes(catalog_path().read_bytes())

@@ -76,6 +76,7 @@ def test_the_catalog_is_listed_and_nothing_was_imported(crowd: Path) -> None:
         assert (f"zoo-catalogs 1.0 (zoo_catalogs.{name})" in done.stderr) == (state == "broken")
 
 
+@pytest.mark.slow
 def test_plugins_shows_every_state_with_its_reason(crowd: Path) -> None:
     done = run_python(["-m", "zoo", "plugins", "--json"], crowd)
     assert done.returncode == 1, done.stderr

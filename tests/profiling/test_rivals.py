@@ -151,6 +151,7 @@ def test_sequential_steps(name: str, options: dict[str, Any], steps: int | None)
     assert count_steps(zoo.create_model(name, num_classes=2, **options)) == steps
 
 
+@pytest.mark.slow
 def test_the_control_has_its_own_weight_if_images_are_counted() -> None:
     images: Tensor = torch.rand(1, 3, 16, 16)
     trained = profile("has8_resnet_b8_m2_d4_ste_bpd.cifar10", images=images)
