@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from zoo_events.sequences import GatedUnits, LeakyUnits, SequenceNetwork, run_st
 
 import zoo
 from zoo.cli import app
-from zoo.errors import CompositionError, ModelNameError
+from zoo.errors import CompositionError, InputError, ModelNameError
+from zoo.training import Observer, TrainingResult, train
 
 TIMESTEPS = 6
 every_cell = pytest.mark.parametrize("cell", CELLS)
@@ -45,6 +47,94 @@ def test_a_stream_equals_the_whole_sequence(cell: str) -> None:
         answers = [stream(frame) for frame in frames.unbind(1)]
     assert torch.equal(answers[-1], model(frames))
     torch.testing.assert_close(torch.stack(answers), model.answers_over_time(frames))
+
+
+LENGTHS = (9, 1, 4)
+
+
+def made_sequences(dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """Sequences of several lengths, none of which is the network's T."""
+    draw = torch.Generator().manual_seed(2)
+    return [torch.rand(length, 3, 16, 16, generator=draw).to(dtype) for length in LENGTHS]
+
+
+def padded(sequences: Sequence[Tensor], value: float) -> Tensor:
+    return nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_value=value)
+
+
+@every_cell
+@pytest.mark.parametrize("padding", [0.0, 1.0, float("nan")])
+def test_a_padded_sequence_is_answered_as_if_alone(cell: str, padding: float) -> None:
+    model, sequences = made_network(cell), made_sequences()
+    together = model(padded(sequences, padding), lengths=LENGTHS)
+    alone = [model(each[None], lengths=torch.tensor([len(each)])) for each in sequences]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-6, atol=1e-6)
+
+
+@every_cell
+@pytest.mark.parametrize("truncate", [None, 2])
+def test_gradients_of_padded_sequences_are_those_alone(cell: str, truncate: int | None) -> None:
+    model, sequences = made_network(cell, truncate=truncate).double(), made_sequences(torch.float64)
+    together = padded(sequences, 1.0).requires_grad_()
+    weights = tuple(model.parameters())
+    found = torch.autograd.grad(model(together, LENGTHS).square().sum(), (together, *weights))
+    loss = torch.stack([model(each[None], [len(each)]).square().sum() for each in sequences]).sum()
+    torch.testing.assert_close(found[1:], torch.autograd.grad(loss, weights))
+    for gradient, length in zip(found[0], LENGTHS, strict=True):
+        assert gradient[:length].any()
+        assert not gradient[length:].any()
+
+
+@every_cell
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_norms_in_training_see_no_padding(cell: str, checkpointing: bool) -> None:
+    found = []
+    for padding in (0.0, 1.0):
+        model = made_network(cell).train()
+        model.set_grad_checkpointing(checkpointing)
+        answers = model(padded(made_sequences(), padding), LENGTHS)
+        answers.sum().backward()
+        found.append((answers, *model.buffers(), *(weight.grad for weight in model.parameters())))
+    torch.testing.assert_close(*found)
+    model = made_network(cell)
+    model.train()(padded(made_sequences(), 1.0), LENGTHS)
+    currents = model.get_submodule("stages.0.conv")(torch.cat(made_sequences())[None])
+    norm = model.get_submodule("stages.0.bn")
+    torch.testing.assert_close(norm.running_mean, currents.mean((0, 1, 3, 4)))
+
+
+@every_cell
+def test_sequences_without_padding_need_no_lengths(cell: str) -> None:
+    model, frames = made_network(cell), made_frames()
+    torch.testing.assert_close(model(frames, [TIMESTEPS] * 2), model(frames), rtol=1e-6, atol=1e-6)
+    model.train()
+    torch.testing.assert_close(model(frames, [TIMESTEPS] * 2), model(frames))
+
+
+@every_cell
+def test_a_stream_answers_beyond_the_networks_timesteps(cell: str) -> None:
+    model, (frames, *_) = made_network(cell), made_sequences()
+    with model.streaming() as stream:
+        for count, frame in enumerate(frames, 1):
+            answer = stream(frame[None])
+            torch.testing.assert_close(answer, model(frames[None, :count], [count]), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "lengths", [(6,), (6, 6, 6), 6, (6, 0), (6, 7), (-1, 6), (2.0, 6.0), (True, True), torch.ones(2, 6)]
+)
+def test_lengths_that_do_not_fit_are_refused(lengths: Any) -> None:
+    with pytest.raises(InputError, match="lengths"):
+        made_network("leaky")(made_frames(), lengths)
+
+
+def test_frames_that_do_not_fit_are_refused_with_lengths_too() -> None:
+    model = made_network("leaky")
+    for frames in (made_frames()[:, :, :2], made_frames()[:, 0], made_frames()[:, :0], made_frames().tolist()):
+        with pytest.raises(InputError, match="seq_leaky"):
+            model(frames, [1, 1])
+    with pytest.raises(InputError, match="frames"):
+        model(made_frames()[:, :4])
 
 
 @every_cell
@@ -106,6 +196,36 @@ def test_it_trains_on_scans_and_loads(cell: str, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     model = zoo.create_model(f"local-dir:{out}")
     assert (model.timesteps, model.spec.options["family"]["truncate"]) == (8, 3)
+
+
+class Interrupt(Exception):
+    """Ends a run in the middle, as a power cut would."""
+
+
+class Interrupter(Observer):
+    """Breaks a run off after its first epoch."""
+
+    def epoch_ended(self, row: Any, rows: Sequence[Any]) -> None:
+        raise Interrupt
+
+
+@every_cell
+def test_a_resumed_run_is_the_uninterrupted_one(cell: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3)).astype(np.uint8)
+    np.savez(tmp_path / "noise.npz", images=pixels, labels=np.arange(20) % 2)
+    changes = {"epochs": 2, "batch_size": 8, "precision": "no", "ema": 0.5}
+
+    def run(out: str, **more: Any) -> TrainingResult:
+        truncated = {"family": {"truncate": 3}}
+        source = f"scan:{tmp_path / 'noise.npz'}"
+        return train(f"seq_{cell}_b2_d2", source, changes=changes, out=tmp_path / out, model_options=truncated, **more)
+
+    whole = run("whole")
+    with pytest.raises(Interrupt):
+        run("cut", observers=[Interrupter()])
+    resumed = run("cut", resume=True)
+    assert resumed.weight.sha256 == whole.weight.sha256
+    assert resumed.evaluation.loss == whole.evaluation.loss
 
 
 def test_wrong_cells_and_options_are_named() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, cast, final
 
@@ -29,6 +29,7 @@ from zoo.blocks import (
     spiking_norm,
 )
 from zoo.contracts import GRADED, FeatureInfo, Neuron, Price, Work
+from zoo.errors import InputError
 from zoo.names import Spec
 
 LEVELS = 4
@@ -139,7 +140,15 @@ class TruncatedCell(nn.Module):
 
 @final
 class SequenceNetwork(NetworkOverTime):
-    """Layers of a strided convolution, a norm and a cell, width b·2^i; then the mean over time, and a linear head."""
+    """Layers of a strided convolution, a norm and a cell, width b·2^i; then the mean over time, and a linear head.
+
+    Sequences of several lengths go in as one batch, padded to the longest:
+
+        >>> import torch, zoo
+        >>> model = zoo.create_model("seq_lif_b2_d1", num_classes=3).eval()
+        >>> model(torch.rand(2, 12, 3, 8, 8), lengths=[12, 5]).shape
+        torch.Size([2, 3])
+    """
 
     takes_frames = True
     stem_names = r"^stages\.0\."
@@ -175,11 +184,54 @@ class SequenceNetwork(NetworkOverTime):
     def timesteps(self) -> int:
         return self.encoder.timesteps
 
+    def forward(self, x: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:
+        """Map frames (N, T, C, H, W) to logits (N, classes).
+
+        Args:
+            x: as many frames as the network has timesteps, or any T with `lengths`.
+            lengths: frames of each sequence, (N,), 1 to T; those behind them are padding, which no norm's statistics,
+                gradient or answer sees. On the CPU, so that no GPU is waited for.
+
+        Raises:
+            InputError: frames or lengths that do not fit.
+        """
+        return self.forward_head(self.forward_features(x, lengths))
+
+    def forward_features(self, x: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:
+        if lengths is None:
+            return super().forward_features(x)
+        present = self._present(x, lengths).to(x.device)
+        *_, carried = self._run_present(x.transpose(0, 1), present)
+        total = (carried * present.view(*present.shape, 1, 1, 1)).sum(0)
+        return total / present.sum(0).view(-1, 1, 1, 1)
+
     def run_stages(self, x: Tensor, last: int) -> Iterator[Tensor]:
         self.check_image(x)
         x = self.encoder(x)
         for stage in list(self.stages)[: last + 1]:
             x = self.run_blocks(stage, x)
+            yield x
+
+    def _present(self, x: Tensor, lengths: Tensor | Sequence[int]) -> Tensor:
+        """Return which frames of x (N, T, C, H, W) are no padding, (T, N); raises `InputError`."""
+        of_any_length = isinstance(x, Tensor) and x.dim() == 5 and x.shape[1] > 0
+        self.check_image(x[:, :1].expand(-1, self.timesteps, *x.shape[2:]) if of_any_length else x)
+        counts = torch.as_tensor(lengths)
+        count, longest = x.shape[:2]
+        if counts.shape != (count,) or counts.is_floating_point() or counts.dtype == torch.bool:
+            stated = f"{tuple(counts.shape)} of {counts.dtype}"
+            raise InputError(f"lengths of {count} sequences are {count} whole numbers (N,), not {stated}")
+        if ((counts < 1) | (counts > longest)).any():
+            raise InputError(f"lengths are {counts.tolist()}; valid: 1 to {longest}, the frames of the batch")
+        return torch.arange(longest, device=counts.device)[:, None] < counts
+
+    def _run_present(self, x: Tensor, present: Tensor) -> Iterator[Tensor]:
+        """Run stages as `run_stages` does; convolutions and norms see only frames that are present."""
+        for stage in cast(Iterable[nn.Sequential], self.stages):
+            frames = self.run_blocks(stage[:-1], x[present][None])[0]
+            currents = frames.new_zeros(*present.shape, *frames.shape[1:])
+            currents[present] = frames
+            x = self.run_blocks(stage[-1:], currents)
             yield x
 
     def mean_over_time(self, carried: Tensor) -> Tensor:
