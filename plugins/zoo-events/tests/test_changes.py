@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 from zoo_events import count_changes
-from zoo_events.changes import energy_ratios, main
+from zoo_events.changes import CODES, energies, main
 from zoo_events.deltas import Changes
 
 import zoo
@@ -89,6 +90,9 @@ def test_products_of_the_first_layer_are_pairs_of_changes_and_weights(model: Ima
         bits = magnitudes.long().clone().apply_(int.bit_count)
         assert counted.bits == conv2d(bits.double(), weights, padding=1).sum()
         assert counted.spikes == conv2d(magnitudes, weights, padding=1).sum()
+        assert (counted.numbers, counted.set_bits, counted.total) == tuple(
+            int(each.sum()) for each in (magnitudes > 0, bits, magnitudes)
+        )
 
 
 def test_all_pairs_are_the_macs_of_the_network(model: ImageClassifier) -> None:
@@ -148,22 +152,38 @@ def test_networks_that_cannot_send_changes_are_refused(model: ImageClassifier) -
 
 
 def test_energy_of_changes_is_that_of_products_and_of_memory(model: ImageClassifier) -> None:
-    still, moving = (energy_ratios(model, count_changes(model, made_frames(share), 15)) for share in (0, 0.9))
+    still, moving = (energies(model, count_changes(model, made_frames(share), 15)) for share in (0, 0.9))
     assert {"arithmetic-int8-sparse", "memory-shift-add", "lowbit"} <= still.keys() == moving.keys()
-    for name, ratio in still.items():
-        assert 0 < ratio < moving[name], name  # frames that repeat are compared, and nothing else
+    for name, by_code in still.items():
+        assert by_code.keys() == CODES.keys()
         plain = name.removesuffix(", 5 pJ an access")
-        assert ratio > still[plain] or name == plain
+        for code in CODES.keys() - {"frames"}:
+            assert 0 < by_code[code] < moving[name][code], name  # frames that repeat are compared, and nothing else
+            assert by_code[code] > still[plain][code] or name == plain
+        assert by_code["frames"] == still[plain]["frames"]
     assert "memory-shift-add, 5 pJ an access" not in still  # it charges memory itself
-    assert still["arithmetic-float32-sparse"] < 0.05
+    by_float32 = still["arithmetic-float32-sparse"]
+    assert by_float32["graded"] < 0.05 * by_float32["frames"]
+
+
+def test_energy_of_spikes_is_that_of_additions(model: ImageClassifier) -> None:
+    found = count_changes(model, made_frames(0.9), 15)
+    found_energies = energies(model, found)["shift-add-int8"]
+    inputs = found.per_frame(lambda layer: layer.inputs)
+    for code, additions, sent in (
+        ("digits", lambda layer: layer.changes.bits, lambda layer: layer.changes.set_bits),
+        ("unary", lambda layer: layer.changes.spikes, lambda layer: layer.changes.total),
+    ):
+        counted = found.per_frame(additions) + found.per_frame(sent) + inputs
+        assert found_energies[code] == pytest.approx(0.03 * counted)
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     for label, colour in (("cat", "red"), ("dog", "blue")):
-        (tmp_path / label).mkdir()
-        Image.radial_gradient("L").resize((32, 32)).convert("RGB").save(tmp_path / label / f"{colour}.png")
-    return tmp_path
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        Image.radial_gradient("L").resize((32, 32)).convert("RGB").save(tmp_path / "photos" / label / f"{colour}.png")
+    return tmp_path / "photos"
 
 
 def test_the_command_prints_a_row_for_each_speed(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,12 +191,48 @@ def test_the_command_prints_a_row_for_each_speed(photos: Path, capsys: pytest.Ca
     head, _, still, moving, *others = (
         [cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()
     )
+    assert len(head) == len(still) == len(moving)
     place = head.index("changes")
     assert (still[0], still[place]) == ("0", "0")
     assert moving[0] == "2"
     assert int(moving[place].replace(",", "")) > 0
-    (ratios,) = [cells for cells in others if cells[0] == "arithmetic-int8-sparse"]
-    assert float(ratios[1]) < float(ratios[2])
+    ratios = [cells for cells in others if cells[0] == "arithmetic-int8-sparse"]
+    assert len(ratios) == len(CODES) - 1
+    for _, _, slow, fast in ratios:
+        assert float(slow) < float(fast)
+
+
+def test_the_command_writes_figures_and_draws_them(photos: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "out" / name for name in ("pan.json", "pan.svg", "again.svg")]
+    for json_file, picture in (files[:2], (tmp_path / "again.json", files[2])):
+        written = ["--json", str(json_file), "--out", str(picture)]
+        main([TRAINED, str(photos), "--speeds", "0", "2", "--timesteps", "3", *written])
+    content = json.loads(files[0].read_text())
+    assert (content["network"], content["images"], content["timesteps"]) == (TRAINED, 2, 3)
+    assert content["command"].startswith(f"python -m zoo_events.changes {TRAINED}")
+    still, moving = content["speeds"]
+    for result in (still, moving):
+        assert len(result["top1_network"]) == 3
+        assert result["top1_changes"] == result["top1_frame_by_frame"]
+        assert result["same_class"] == 100
+        assert result["additions"].keys() == content["codes"].keys() == CODES.keys()
+        assert result["additions"]["digits"] == result["additions"]["graded"] <= result["additions"]["unary"]
+    assert still["additions"]["unary"] == 0 < moving["additions"]["graded"]
+    assert still["additions"]["frames"] > 0
+    assert b"<svg" in files[1].read_bytes() == files[2].read_bytes()
+
+
+@pytest.mark.parametrize(("option", "name"), [("--json", "pan.txt"), ("--out", "pan.png"), ("--out", "old.svg")])
+def test_files_that_must_not_be_written_end_the_command(
+    option: str, name: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old.svg").write_text("kept")
+    with pytest.raises(SystemExit):
+        main([TRAINED, str(photos), option, str(tmp_path / name)])
+    printed = capsys.readouterr()
+    assert name in printed.err
+    assert not printed.out
+    assert (tmp_path / "old.svg").read_text() == "kept"
 
 
 def test_a_speed_beyond_the_image_ends_the_command(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,8 @@ class Products:
 
     Attributes:
         numbers: that are not 0.
+        set_bits: of all of them.
+        total: sum of all of them, without signs.
         additions: of the numbers 1 and −1.
         multiplications: of all other numbers.
         bits: additions of both if a number is multiplied bit by bit, one for every set bit.
@@ -39,6 +41,8 @@ class Products:
     """
 
     numbers: int = 0
+    set_bits: int = 0
+    total: int = 0
     additions: int = 0
     multiplications: int = 0
     bits: int = 0
@@ -207,7 +211,7 @@ def _count(layer: nn.Conv2d | nn.Linear, numbers: Tensor) -> Products:
     whole = numbers.long()
     bits = sum((whole >> place & 1 for place in range(int(whole.max()).bit_length())), torch.zeros_like(whole))
     met = (_fan(layer, counts) for counts in (whole == 1, whole > 1, bits, whole))
-    return Products(int(whole.count_nonzero()), *met)
+    return Products(int(whole.count_nonzero()), int(bits.sum()), int(whole.sum()), *met)
 
 
 def _fan(layer: nn.Conv2d | nn.Linear, counts: Tensor) -> int:
