@@ -235,7 +235,21 @@ def test_files_that_must_not_be_written_end_the_command(
     assert (tmp_path / "old.svg").read_text() == "kept"
 
 
-def test_a_speed_beyond_the_image_ends_the_command(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--speeds", "33"), "SPEED"),
+        (("--speeds", "-1"), "SPEED"),
+        (("--speeds", "nan"), "SPEED"),
+        (("--timesteps", "1"), "T of 2"),
+        (("--timesteps", "0"), "T of pan=0"),
+        (("--limit", "0"), "limit=0"),
+        (("--levels", "256"), "levels=256"),
+    ],
+)
+def test_options_out_of_range_end_the_command(
+    options: tuple[str, str], told: str, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        main([TRAINED, str(photos), "--speeds", "33"])
-    assert "SPEED" in capsys.readouterr().err
+        main([TRAINED, str(photos), *options])
+    assert told in capsys.readouterr().err

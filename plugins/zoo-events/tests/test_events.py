@@ -274,6 +274,14 @@ def test_an_answer_over_time_is_drawn() -> None:
     assert len(picture.getcolors(1 << 20) or ()) > 8
 
 
+def test_there_is_no_answer_before_the_first_frame() -> None:
+    model = zoo.create_model("sew_resnetsmall_b2_m1_d1_frames", num_classes=3, in_chans=2, timesteps=6).eval()
+    assert answers_over_time(model, torch.zeros(1, 2, 16, 16)).shape == (1, 3)
+    for frames in (torch.zeros(0, 2, 16, 16), torch.zeros(2, 16, 16)):
+        with pytest.raises(InputError, match="frame"):
+            answers_over_time(model, frames)
+
+
 def test_names_of_classes_lie_beside_the_lines_and_apart() -> None:
     probabilities = torch.tensor([[0.4, 0.3, 0.3], [0.5, 0.3, 0.2], [0.34, 0.33, 0.33]])
     picture = draw_answers(torch.zeros(3, 2, 8, 8), probabilities, ("one", "two", "three"), "even")

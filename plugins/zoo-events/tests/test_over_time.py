@@ -126,6 +126,16 @@ def test_frames_of_a_pan_are_windows_of_the_image_and_its_reflection() -> None:
     assert image_to_pan(pixels[:1, :1], 1, 8, 5).shape == (8, 3, 1, 1)
 
 
+def test_a_pan_at_speed_0_is_a_still_film(photos: Path) -> None:
+    frames = frames_of(f"pan:0:5:{photos}")
+    assert frames.shape == (5, 3, SIDE, SIDE)
+    assert all(np.array_equal(frame, made_pixels(0).transpose(2, 0, 1)) for frame in frames)
+
+
+def test_a_pan_may_be_as_fast_as_the_image_is_wide(photos: Path) -> None:
+    assert frames_of(f"pan:{SIDE}:{photos}").shape == (8, 3, SIDE, SIDE)
+
+
 def test_neighbouring_frames_differ_by_more_at_a_higher_speed() -> None:
     differences = []
     for speed in (0, 0.5, 1, 2, 4):

@@ -24,7 +24,7 @@ import zoo
 from zoo.commands import default_registry, replace_bytes
 from zoo.contracts import EnergyModel, ImageClassifier, Operations, SpikeRate, SynapticLayer, Work
 from zoo.data import DataOptions, open_parts
-from zoo.errors import CompositionError, ZooError, check_target, writing_to
+from zoo.errors import CompositionError, ZooError, check_count, check_target, writing_to
 from zoo_events.deltas import MOST_LEVELS, Changes, LayerChanges, count_changes
 
 SPEEDS = (0.0, 0.5, 1.0, 4.0)
@@ -198,6 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stated = parser.parse_args(arguments)
     try:
         _check_files(stated)
+        check_count("limit", stated.limit, 1, sys.maxsize)
         model = zoo.create_model(stated.name, pretrained=True).eval()
         print_row("speed", "top-1, %", "by changes, %", "same class, %", "logits differ", *COLUMNS)
         print_row(*["---:"] * (5 + len(COLUMNS)))

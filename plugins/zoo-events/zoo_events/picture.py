@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from zoo.contracts import ImageClassifier
+from zoo.errors import InputError
 
 _INK, _FAINT, _GRID = "#1b1f24", "#6a737d", "#d8dee4"
 _LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -20,7 +21,13 @@ _LINE = 24
 
 
 def answers_over_time(model: ImageClassifier, frames: Tensor) -> Tensor:
-    """Give a network one frame after another: (T, C, H, W) → probabilities after each, (T, classes)."""
+    """Give a network one frame after another: (T, C, H, W) → probabilities after each, (T, classes).
+
+    Raises:
+        InputError: frames that do not fit, or none: the first answer comes after the first frame.
+    """
+    if not len(frames):
+        raise InputError(f"{model.spec} answers after a frame, and got none of (T, C, H, W), T of 1 or more")
     weights = next(model.parameters())
     with model.streaming() as stream:
         seen = [stream(frame[None].to(weights.device, weights.dtype)) for frame in frames]
