@@ -135,7 +135,7 @@ def test_frames_are_packed_resized_and_read_again(tmp_path: Path) -> None:
 
 
 def test_arrays_that_are_no_frames_are_refused() -> None:
-    for wrong in (np.zeros((4, 4, 2, 8, 8), np.float32), np.zeros((4, 4, 9, 8, 8), np.uint8), np.zeros((4, 8, 8))):
+    for wrong in (np.zeros((4, 4, 2, 8, 8), np.float32), np.zeros((4, 4, 17, 8, 8), np.uint8), np.zeros((4, 8, 8))):
         with pytest.raises(InputError):
             open_frames(wrong, [0, 1, 0, 1])
 

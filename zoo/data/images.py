@@ -54,7 +54,7 @@ _TURNS: dict[object, Image.Transpose] = {
 Levels: TypeAlias = np.ndarray[Any, Any]
 """uint8 frames (T, C, H, W), or their sum (C, H, W)."""
 
-MAX_PLANES = 4
+MAX_PLANES = 16
 """Most channels of a frame."""
 
 Stored: TypeAlias = "bytes | np.ndarray[Any, Any] | Image.Image"
