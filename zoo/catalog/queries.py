@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zoo.catalog.figures import Figures
 from zoo.catalog.files import Catalog, default_catalog
-from zoo.catalog.records import Counts, WeightRecord
+from zoo.catalog.records import Counts
 from zoo.errors import ComponentError, OptionError, ZooError, suggest
 from zoo.names import plain_name
 from zoo.registry.components import Component, Registry, default_registry, parse_name
@@ -46,15 +46,11 @@ def figures_of(name: str, catalog: Catalog) -> Figures:
     """
     variant, _, tag = plain_name(name).partition(".")
     records = [record for record in catalog.weights.get(variant, []) if tag in ("", record.tag)]
-    best = max(records, key=_top1_of, default=None)
+    best = max(records, key=lambda record: record.metrics.get("top1", -1.0), default=None)
     figures = Figures() if best is None else Figures.of(best)
     if best is not None and tag:
         return figures
     return figures.updated(variant_figures().get(variant))
-
-
-def _top1_of(record: WeightRecord) -> float:
-    return record.metrics.get("top1", -1.0)
 
 
 def list_models(
@@ -106,7 +102,9 @@ def list_models(
     parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
     chosen = {kind: name for kind, name in parts.items() if name is not None}
     variants = _variants_with(chosen, registry, catalog)
-    names = _weights_like(filter, variants, catalog) if pretrained else _names_like(filter, variants)
+    names = [variant for variant in variants if fnmatchcase(variant, filter)]
+    if pretrained:
+        names = _weights_like(filter, variants, catalog)
     figures = {name: figures_of(name, catalog) for name in names}
     most = {"params": max_params, "macs": max_macs, "energy_uj": max_energy}
     names = [name for name in names if _within(figures[name], most, min_top1)]
@@ -121,10 +119,6 @@ def _variants_with(chosen: Mapping[str, str], registry: Registry, catalog: Catal
     if not chosen:
         return catalog.names
     return [variant for variant in catalog.names if _matches(variant, chosen, registry)]
-
-
-def _names_like(pattern: str, variants: list[str]) -> list[str]:
-    return [variant for variant in variants if fnmatchcase(variant, pattern)]
 
 
 def _weights_like(pattern: str, variants: list[str], catalog: Catalog) -> list[str]:

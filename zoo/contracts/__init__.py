@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from zoo.contracts.family import PublishedWeights as PublishedWeights
     from zoo.contracts.neuron import GRADED as GRADED
     from zoo.contracts.neuron import RADIX as RADIX
+    from zoo.contracts.neuron import REAL as REAL
     from zoo.contracts.neuron import SIGNED as SIGNED
     from zoo.contracts.neuron import UNARY as UNARY
     from zoo.contracts.neuron import Neuron as Neuron
@@ -69,7 +70,7 @@ _MODULES = {
         *("DEFAULT_IMAGE_SIZE", "MAX_CLASSES", "MAX_IMAGE_SIZE", "WITHOUT_SPIKES"),
         *("About", "BuildRequest", "Components", "Family", "GrammarFamily", "PublishedWeights"),
     ),
-    "neuron": ("GRADED", "RADIX", "SIGNED", "UNARY", "Neuron", "NeuronFactory"),
+    "neuron": ("GRADED", "RADIX", "REAL", "SIGNED", "UNARY", "Neuron", "NeuronFactory"),
     "price": ("BINARY_DIGITS", "RANGE_STEP", "Price", "Work"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -64,7 +64,7 @@ def _advice(axes: tuple[int, ...], shape: torch.Size) -> str:
     if len(axes) == 2 and len(shape) == 4:
         return "; a still image has no frames: choose a network with the encoder 'direct'"
     if len(axes) == 2 and len(shape) == 5 and shape[1] != axes[0]:
-        return f"; build it with encoder_options={{'timesteps': {shape[1]}}}, or give {axes[0]} frames"
+        return f"; build it with the option timesteps={shape[1]}, or give {axes[0]} frames"
     return ""
 
 

@@ -22,12 +22,15 @@ SIGNED = "signed"
 GRADED = "graded"
 """Code of whole numbers, each in one event."""
 
+REAL = "real"
+"""Code of real numbers: units that keep a state and send no spikes."""
+
 
 class Neuron(nn.Module, ABC):
     """Maps currents (T, N, …) to spikes (T, N, …), from rest on every call, without state between calls.
 
     Attributes:
-        code: what its spikes stand for: `UNARY`, `RADIX`, `SIGNED` or `GRADED`.
+        code: what its spikes stand for: `UNARY`, `RADIX`, `SIGNED`, `GRADED` or `REAL`.
         least_first: of digits, the least significant comes first; a network sets it, as its encoder orders planes.
         options: keyword arguments of its constructor; none is required.
         prices: operations that it is charged with; by default those of a leaky one.

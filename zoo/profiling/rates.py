@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
+from zoo.contracts.neuron import REAL, Neuron
 from zoo.families.thresholds import ScaledActivation, SpikingActivation
 from zoo.profiling.prices import NEURONS
 
@@ -28,10 +29,11 @@ def spiking_layers(model: nn.Module) -> dict[str, nn.Module]:
     A neuron inside an activation stands under the activation's name: hooked itself it would run without its kernel.
     """
     inside = {module.neuron for module in model.modules() if isinstance(module, SpikingActivation)}
+    real = {module for module in model.modules() if isinstance(module, Neuron) and module.code == REAL}
     layers = {
         name: module for name, module in model.named_modules() if isinstance(module, (*NEURONS, ScaledActivation))
     }
-    return {name: module for name, module in layers.items() if module not in inside}
+    return {name: module for name, module in layers.items() if module not in inside | real}
 
 
 @contextmanager

@@ -54,8 +54,7 @@ def begin(opened: OpenedModel, data: ImageSplit, recipe: Recipe, tag: str, contr
     if not start.name:
         _set_first_layers(start.model, data)
     if recipe.calibration and not calibrate(start.model, _sample_images(start.model, data, recipe.calibration)):
-        spec = start.model.spec
-        raise InputError(f"calibration sets scales, and {spec} has none; it is for the family's option levels")
+        raise InputError(f"calibration sets scales, and {start.model.spec} has none; it is for the option levels")
     start.model.spec = start.model.spec.tagged(tag)
     return start
 
@@ -137,11 +136,13 @@ def _set_first_layers(model: ImageClassifier, data: ImageSplit) -> None:
 
 def _fit_frames(opened: OpenedModel, axes: tuple[int, ...]) -> OpenedModel:
     """Give an untrained network of frames as many timesteps as the frames of its data, if no option says otherwise."""
-    options = opened.spec.options
-    has_timesteps = any("timesteps" in options.get(kind, {}) for kind in ("family", "encoder"))
-    if len(axes) == 1 or has_timesteps or opened.weight_name or opened.spec.get("encoder") != "frames":
+    spec, encoder = opened.spec, opened.spec.get("encoder")
+    has_timesteps = any("timesteps" in spec.options.get(kind, {}) for kind in ("family", "encoder"))
+    if len(axes) == 1 or has_timesteps or opened.weight_name or encoder not in ("frames", None):
         return opened
-    return replace(opened, spec=opened.spec.with_options({"encoder": {"timesteps": axes[0]}}))
+    if encoder is None and "timesteps" not in opened.places.components.load("family", spec.family)().options:
+        return opened
+    return replace(opened, spec=spec.with_options({"encoder" if encoder else "family": {"timesteps": axes[0]}}))
 
 
 def choose_tag(wanted: str, opened: OpenedModel, is_asked: bool) -> str:

@@ -133,7 +133,7 @@ def test_frames_that_do_not_fit_are_refused_with_lengths_too() -> None:
     for frames in (made_frames()[:, :, :2], made_frames()[:, 0], made_frames()[:, :0], made_frames().tolist()):
         with pytest.raises(InputError, match="seq_leaky"):
             model(frames, [1, 1])
-    with pytest.raises(InputError, match="frames"):
+    with pytest.raises(InputError, match="timesteps=4"):
         model(made_frames()[:, :4])
 
 
@@ -207,6 +207,16 @@ class Interrupter(Observer):
 
     def epoch_ended(self, row: Any, rows: Sequence[Any]) -> None:
         raise Interrupt
+
+
+@every_cell
+def test_it_has_as_many_timesteps_as_the_data_it_trains_on(cell: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3)).astype(np.uint8)
+    np.savez(tmp_path / "noise.npz", images=pixels, labels=np.arange(20) % 2)
+    source, changes = f"scan:4:{tmp_path / 'noise.npz'}", {"epochs": 1, "batch_size": 8, "precision": "no"}
+    result = train(f"seq_{cell}_b2_d1", source, changes=changes, out=tmp_path / "out")
+    assert zoo.create_model(result.reference).timesteps == 4
+    assert (result.weight.spike_rate is None) == (cell == "gru")  # it sends real numbers, also below 0
 
 
 @every_cell

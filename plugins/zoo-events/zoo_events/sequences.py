@@ -28,7 +28,7 @@ from zoo.blocks import (
     spiking_conv,
     spiking_norm,
 )
-from zoo.contracts import GRADED, FeatureInfo, Neuron, Price, Work
+from zoo.contracts import GRADED, REAL, FeatureInfo, Neuron, Price, Work
 from zoo.errors import InputError
 from zoo.names import Spec
 
@@ -82,6 +82,7 @@ class GatedUnits(Cell):
     r, z = σ(x_r + U_r h), σ(x_z + U_z h); n = tanh(x_n + r·U_n h); h = (1 − z)·n + z·h.
     """
 
+    code = REAL
     prices: ClassVar[tuple[Price, ...]] = (
         Price("gated unit", Work(1, 2), reason="three products and six additions of three currents; no lookups"),
     )
