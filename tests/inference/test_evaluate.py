@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import StackDataset
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 from typer.testing import CliRunner, Result
 
 import zoo
@@ -20,7 +21,7 @@ from zoo.cli import app
 from zoo.data import ImageSplit, load_split
 from zoo.data.splits import limit_images
 from zoo.errors import InputError
-from zoo.inference.evaluate import answer_early
+from zoo.inference.evaluate import answer_early, count_in_top, count_pairs
 from zoo.profiling import profile
 from zoo.training import evaluate, measure_weight, train
 
@@ -207,3 +208,14 @@ def test_early_exit_and_streams_check_frames_and_pixels() -> None:
         answer_early(model, torch.rand(2, 7, 3, 16, 16), 1.0)
     with model.streaming() as stream, pytest.raises(InputError):
         stream(torch.full_like(frames[:, 0], torch.nan))
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_counts_are_those_of_torchmetrics(classes: int) -> None:
+    chance = torch.Generator().manual_seed(classes)
+    logits = torch.randn(300, classes, generator=chance)
+    labels = torch.randint(classes, (300,), generator=chance)
+    confusion = MulticlassConfusionMatrix(classes)(logits, labels)
+    assert torch.equal(count_pairs(labels, logits.argmax(1), classes), confusion)
+    share = MulticlassAccuracy(classes, top_k=min(5, classes), average="micro")(logits, labels)
+    assert count_in_top(logits, labels, 5) == round(float(share) * 300)

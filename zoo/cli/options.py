@@ -65,8 +65,8 @@ def key_values(texts: Sequence[str], example: str, option: str = "--set") -> dic
     return pairs
 
 
-_WITHOUT_EFFECT = "Grad strides do not match|`broadcast_buffers` is deprecated|The ``compute`` method|OMP_NUM_"
-"""Warnings of DDP, of torchmetrics in a process without images, and of accelerate's number of threads."""
+_WITHOUT_EFFECT = "Grad strides do not match|`broadcast_buffers` is deprecated|OMP_NUM_"
+"""Warnings of DDP, and of accelerate's number of threads."""
 
 
 @final

@@ -24,17 +24,10 @@ from zoo.device import usable_device
 from zoo.errors import InputError, MemoryLimitError
 from zoo.models.factory import DEFAULT_PLACES, OpenedModel, Places, open_model
 from zoo.names import LocalFolder
-from zoo.processes import share_lists
+from zoo.processes import gather, share_lists
 from zoo.profiling.exits import MACHINES, exit_costs
 from zoo.progress import LONG, progress
-from zoo.registry.installing import missing_extra
 from zoo.weights.load import RUN, stated_preprocessing
-
-try:
-    from torchmetrics import MetricCollection
-    from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
-except ModuleNotFoundError as error:
-    raise missing_extra(error, "measuring accuracy", "train") from error
 
 MOST = 250
 """Images at once of at most 64×64 pixels, and of larger ones as many as have the same pixels. The released weights were
@@ -132,7 +125,7 @@ def evaluate(
     at_once = batch_size or max(1, min(MOST, MOST * 64**2 // math.prod(data.size)))
     device, transform = next(model.parameters()).device, Transform(stated_preprocessing(model))
     shared = share[1] > 1
-    metrics = _metrics(model.num_classes, shared).to(device)
+    confusion, in_top5 = torch.zeros(model.num_classes, model.num_classes, dtype=torch.int64), 0
     sums: list[Tensor] = []  # of each batch: images, losses, timesteps, costs of exits
     own = torch.arange(len(data)).split(at_once)[share[0] :: share[1]]
     bar = progress("measuring", sum(map(len, own)), visible=len(data) >= LONG)
@@ -149,23 +142,41 @@ def evaluate(
                     else:
                         logits, timesteps = answer_early(model, x, early_exit)
                         costs = exit_costs(model, x, timesteps)
-                    metrics.update(logits, targets)
+                    confusion += count_pairs(labels, logits.argmax(1).cpu(), model.num_classes)
+                    in_top5 += count_in_top(logits, targets, 5)
                     losses = functional.cross_entropy(logits, targets, reduction="none")
                 own_sums = torch.stack([losses.new_tensor(len(labels)), losses.sum(), timesteps.sum()])
                 sums.append(torch.cat([own_sums, costs.sum(0)]).double().cpu())
             advance(len(rows))
-    tops = metrics.compute()
-    confusion = tops.pop("confusion").cpu()
+    if shared:
+        confusion, in_top5 = torch.stack(gather(confusion)).sum(0), sum(gather(in_top5))
     images = int(confusion.sum())
     if not images:
         raise InputError("no image of the split could be read, so nothing was measured; replace the damaged files")
-    # The metric is a quotient in float32: 5,904 of 8,000 images are 73.8 %, not 73.7999975681305.
-    top = {name: 100 * round(float(part) * images) / images for name, part in tops.items()}
+    top = _percentages(confusion, in_top5)
     loss, steps, *costs_of_exits = _means(share_lists(sums) if shared else sums)
     if early_exit is None:
         return Evaluation(images, data.classes, top, loss, confusion, at_once)
     exits = dict(zip(MACHINES, zip(costs_of_exits[::2], costs_of_exits[1::2], strict=True), strict=True))
     return Evaluation(images, data.classes, top, loss, confusion, at_once, steps, exits)
+
+
+def count_pairs(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
+    """Count how often each class (row) is predicted as each (column), of indices (N,): the confusion matrix, int64."""
+    return torch.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def count_in_top(logits: Tensor, labels: Tensor, k: int) -> int:
+    """Count the labels (N,) that are among the `k` largest logits (N, classes) of their image."""
+    largest = logits.topk(min(k, logits.shape[1])).indices
+    return int((largest == labels[:, None]).sum())
+
+
+def _percentages(confusion: Tensor, in_top5: int) -> dict[str, float]:
+    """Return top-1, and top-5 unless five are all classes, so that it is always right."""
+    images = int(confusion.sum())
+    top1 = {"top1": 100 * int(confusion.trace()) / images}
+    return top1 | ({"top5": 100 * in_top5 / images} if len(confusion) > 5 else {})
 
 
 def _means(sums: Sequence[Tensor]) -> list[float]:
@@ -218,14 +229,6 @@ def in_float32(model: nn.Module) -> Iterator[None]:
     finally:
         if wrapped is not None:
             model.forward = wrapped
-
-
-def _metrics(classes: int, shared: bool) -> MetricCollection:
-    """Return the metrics; a top-k over all classes is always right, so there is none."""
-    common: dict[str, Any] = {"num_classes": classes, "sync_on_compute": shared}
-    tops = [k for k in (1, 5) if k == 1 or k < classes]
-    metrics = {f"top{k}": MulticlassAccuracy(top_k=k, average="micro", **common) for k in tops}
-    return MetricCollection(metrics | {"confusion": MulticlassConfusionMatrix(**common)}, compute_groups=False)
 
 
 def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float]:
