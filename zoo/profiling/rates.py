@@ -30,9 +30,8 @@ def spiking_layers(model: nn.Module) -> dict[str, nn.Module]:
     """
     inside = {module.neuron for module in model.modules() if isinstance(module, SpikingActivation)}
     real = {module for module in model.modules() if isinstance(module, Neuron) and module.code == REAL}
-    layers = {
-        name: module for name, module in model.named_modules() if isinstance(module, (*NEURONS, ScaledActivation))
-    }
+    kinds = (*NEURONS, ScaledActivation)
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
     return {name: module for name, module in layers.items() if module not in inside | real}
 
 
