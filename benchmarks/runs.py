@@ -91,15 +91,18 @@ def read_program(path: Path = PROGRAM) -> dict[str, Run]:
             run = Run.model_validate(content)
         except ValidationError as error:
             raise InputError(f"{path}, run {name}: {error}") from error
-        for needed in run.needs:
+        made = {f"{name}-{seed}": _with_seed(run, seed, runs) for seed in run.seeds} or {name: run}
+        for needed in (needed for each in made.values() for needed in each.needs):
             if needed not in runs and "." not in needed:
                 raise InputError(f"{path}, run {name} needs {needed}, which is neither a run above it nor NAME.TAG")
-        runs |= {f"{name}-{seed}": _with_seed(run, seed) for seed in run.seeds} or {name: run}
+        runs |= made
     return runs
 
 
-def _with_seed(run: Run, seed: int) -> Run:
-    return run.model_copy(update={"changes": run.changes | {"seed": seed}, "seeds": ()})
+def _with_seed(run: Run, seed: int, runs: Mapping[str, Run]) -> Run:
+    """Return the run of one seed, which goes on from that seed's if there are several."""
+    source = f"{run.source}-{seed}" if f"{run.source}-{seed}" in runs else run.source
+    return run.model_copy(update={"changes": run.changes | {"seed": seed}, "seeds": (), "source": source})
 
 
 def chain(name: str, runs: Mapping[str, Run], again: bool) -> list[str]:

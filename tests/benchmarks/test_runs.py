@@ -80,6 +80,14 @@ def test_every_weight_has_one_entry_of_its_network_and_seed() -> None:
             assert run.weight is None or str(network) == run.weight.rpartition(".")[0]
 
 
+def test_a_run_goes_on_from_the_run_of_its_own_seed(tmp_path: Path) -> None:
+    file = tmp_path / "runs.yaml"
+    file.write_text(PROGRAM + "more: {from: many, recipe: bundled, seeds: [4, 3]}\n", encoding="utf-8")
+    program = runs.read_program(file)
+    assert [program[name].source for name in ("more-3", "more-4")] == ["many-3", "many-4"]
+    assert program["more-4"].changes["seed"] == 4
+
+
 def test_a_program_runs_in_order_and_goes_on_where_it_stopped(program: Path) -> None:
     assert "to do" in _go(program, "--list")
     _go(program, "--minutes", "0.0001")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 from zoo_events.family import CELLS
-from zoo_events.sequences import GatedUnits, LeakyUnits, SequenceNetwork, run_steps
+from zoo_events.sequences import BY_MEANS, ChangeSpikes, GatedUnits, LeakyUnits, SequenceNetwork, run_steps
 
 import zoo
 from zoo.cli import app
@@ -98,9 +98,11 @@ def test_norms_in_training_see_no_padding(cell: str, checkpointing: bool) -> Non
     torch.testing.assert_close(*found)
     model = made_network(cell)
     model.train()(padded(made_sequences(), 1.0), LENGTHS)
-    currents = model.get_submodule("stages.0.conv")(torch.cat(made_sequences())[None])
-    norm = model.get_submodule("stages.0.bn")
-    torch.testing.assert_close(norm.running_mean, currents.mean((0, 1, 3, 4)))
+    conv, norm = (model.get_submodule(f"stages.0.0.{name}") for name in ("conv", "bn"))
+    currents = [conv(each[None])[0] for each in made_sequences()]
+    if cell in BY_MEANS:  # a sequence counts once, however long it is
+        currents = [each.mean(0, keepdim=True) for each in currents]
+    torch.testing.assert_close(norm.running_mean, torch.cat(currents).mean((0, 2, 3)))
 
 
 @every_cell
@@ -156,21 +158,60 @@ def test_gradients_go_back_over_truncated_timesteps_alone(cell: str) -> None:
 
 
 def test_leaky_units_round_what_is_left_of_their_state() -> None:
-    currents = torch.tensor([1.2, 3.0, -9.0, 0.0, 20.0, 0.6]).view(-1, 1, 1)
+    currents = torch.tensor([2.4, 6.0, -18.0, 0.0, 40.0, 1.2]).view(-1, 1, 1)
     expected, h = [], 0.0
     for current in currents.flatten().tolist():
-        h = 0.5 * h + current
+        h = 0.75 * h + current / 2
         expected.append(min(max(round(h), 0), 4))
-    assert LeakyUnits()(currents).flatten().tolist() == expected
+    assert LeakyUnits(timesteps=2)(currents).flatten().tolist() == expected
 
 
 def test_leaky_units_learn_through_rounding() -> None:
     units, currents = LeakyUnits(), torch.full((3, 1, 2), 0.8).requires_grad_()
     units(currents)[-1].sum().backward()
     assert currents.grad is not None
-    assert currents.grad[:, 0, 0].tolist() == [0.25, 0.5, 1.0]  # the leak to the power of the timesteps between
+    assert currents.grad[:, 0, 0].tolist() == [0.25, 0.5, 1.0]  # what is kept, to the power of the timesteps between
     assert units.w.grad is not None
     assert units.w.grad != 0
+
+
+def test_change_spikes_sum_to_the_rounded_potential() -> None:
+    currents = torch.tensor([5.0, 4.0, -3.0, 0.0, -20.0, 40.0, 0.0, 0.0, 0.0, 0.0]).view(-1, 1, 1)
+    spikes = ChangeSpikes(timesteps=5)(currents)
+    assert spikes.flatten().tolist() == [1, 1, -1, 0, -1, 1, 1, 1, 1, 0]
+    assert ChangeSpikes()(torch.tensor([2.6, -1.0, 9.0])[None]).flatten().tolist() == [3, 0, 4]
+
+
+@pytest.mark.parametrize("cell", [LeakyUnits, ChangeSpikes])
+def test_all_timesteps_at_once_are_those_one_by_one(cell: type[LeakyUnits | ChangeSpikes]) -> None:
+    units = cell(timesteps=TIMESTEPS).double()
+    currents = 6 * torch.randn(TIMESTEPS, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    weights = torch.rand(currents.shape, generator=torch.Generator().manual_seed(4))
+    found = []
+    for run in (units, lambda x: run_steps(units, x)):
+        x = currents.clone().requires_grad_()
+        answers = run(x)
+        found.append((answers, *torch.autograd.grad((answers * weights).sum(), (x, *units.parameters()))))
+    torch.testing.assert_close(*found)
+
+
+def test_change_spikes_of_lines_answer_as_the_whole_image_does() -> None:
+    """The last eight frames are empty, so that every layer sends what it has left to send."""
+    images = torch.rand(16, 3, 24, 24, generator=torch.Generator().manual_seed(5))
+    lines = torch.stack([images * (torch.arange(24) == row)[:, None] for row in range(32)], 1)
+    torch.manual_seed(0)
+    still, scanned = (zoo.create_model("seq_delta_b8_d1", num_classes=3, timesteps=count) for count in (1, 32))
+    with torch.no_grad():
+        for _ in range(100):
+            still.train()(images[:, None])
+        scanned.load_state_dict(still.state_dict())
+        for module in scanned.modules():
+            if isinstance(module, nn.BatchNorm2d):  # means over 32 frames
+                for statistic, scale in ((module.running_mean, 32), (module.running_var, 32**2)):
+                    assert statistic is not None
+                    statistic /= scale
+        answers, expected = (model.eval()(x) for model, x in ((scanned, lines), (still, images[:, None])))
+    torch.testing.assert_close(answers, expected, rtol=0, atol=0.1 * float(expected.std()))
 
 
 def test_gated_units_are_those_of_torch() -> None:

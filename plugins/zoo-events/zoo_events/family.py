@@ -53,7 +53,7 @@ class I2EFamily(GrammarFamily):
         return MembraneResNet(request.spec, blocks, encoder, request.num_classes, request.in_chans)
 
 
-CELLS = ("lif", "plif", "leaky", "gru")
+CELLS = ("lif", "plif", "delta", "leaky", "gru")
 
 
 @final

@@ -1,9 +1,13 @@
 """Networks for sequences of frames: convolutions that see one frame at a time, and cells that keep a state.
 
-    layer i of d: c_t = norm(conv3(y_t of the layer before)), stride 2;  y_t, state_t = cell(c_t, state_{t−1})
+    a layer: c_t = norm(conv3(y_t of the layer before));  y_t, state_t = cell(c_t, state_{t−1})
     logits = W · mean over T and pixels of the last y_t + b
 
-Cells are the zoo's neurons `lif` and `plif`, and two rivals without spikes, `leaky` and `gru`.
+A stem, and d stages of two layers; the stem and the first layer of a stage have stride 2. Cells are the zoo's neurons
+`lif` and `plif`; `delta`, spikes that send what changed; and two rivals without spikes, `leaky` and `gru`.
+
+A `delta` or `leaky` network learns the same at any T, so that training may begin with few frames, which takes less
+time: its norms know currents' means over time, and its cells take in 1/T of a current.
 """
 
 from __future__ import annotations
@@ -11,11 +15,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
-from typing import ClassVar, cast, final
+from typing import Any, ClassVar, cast, final
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from zoo.blocks import (
     FramesEncoder,
@@ -28,7 +34,7 @@ from zoo.blocks import (
     spiking_conv,
     spiking_norm,
 )
-from zoo.contracts import GRADED, REAL, FeatureInfo, Neuron, Price, Work
+from zoo.contracts import GRADED, REAL, SIGNED, FeatureInfo, Neuron, Price, Work
 from zoo.errors import InputError
 from zoo.names import Spec
 
@@ -53,9 +59,10 @@ class Cell(Neuron):
 
 @final
 class LeakyUnits(Cell):
-    """Integer leaky units: h_t = λ·h_{t−1} + x_t; y_t = min(max(round(h_t), 0), L), without reset.
+    """Integer leaky units: h_t = (1 − σ(w)/T)·h_{t−1} + x_t/T; y_t = min(max(round(h_t), 0), L), without reset.
 
-    λ = σ(w) is learned, a scalar for the layer, ½ at first. The gradient passes over the rounding.
+    σ(w), the leak over T timesteps, is learned, a scalar for the layer, ½ at first. The gradient passes over the
+    rounding.
     """
 
     code = GRADED
@@ -63,16 +70,134 @@ class LeakyUnits(Cell):
         Price("leaky unit", Work(1, 2), reason="leak and current; a rounding and two bounds count as one comparison"),
     )
 
-    def __init__(self, levels: int = LEVELS) -> None:
+    def __init__(self, timesteps: int = 1, levels: int = LEVELS) -> None:
         super().__init__()
-        self.levels = levels
+        self.timesteps, self.levels = timesteps, levels
         self.w = nn.Parameter(torch.zeros(()))
 
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, _Leaking.apply(x, self.kept, self.timesteps, self.levels))
+
+    @property
+    def kept(self) -> Tensor:
+        """What is left of a potential after a timestep, 1 − σ(w)/T."""
+        return 1 - self.w.sigmoid() / self.timesteps
+
     def step(self, x: Tensor, potential: Tensor | None) -> tuple[Tensor, Tensor]:
-        current = at_least_float32(x)
-        h = current if potential is None else self.w.sigmoid() * potential + current
+        h = at_least_float32(x) / self.timesteps
+        if potential is not None:
+            h = self.kept * potential + h
         bounded = h.clamp(0, self.levels)
         return (bounded + (bounded.round() - bounded).detach()).to(x.dtype), h
+
+
+class _Leaking(torch.autograd.Function):
+    """All timesteps of leaky units, several times as fast as step by step."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kept: Tensor, timesteps: int, levels: int) -> Tensor:
+        potentials = torch.empty_like(x, dtype=at_least_float32(x).dtype)
+        outputs = torch.empty_like(x)
+        h = torch.zeros_like(potentials[0])
+        for current, potential, output in zip(x, potentials, outputs, strict=True):
+            h = torch.add(kept * h, at_least_float32(current) / timesteps, out=potential)
+            output.copy_(h.clamp(0, levels).round_())
+        ctx.save_for_backward(potentials, kept)
+        ctx.timesteps, ctx.levels = timesteps, levels
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        potentials, kept = ctx.saved_tensors
+        to_x, to_kept = torch.empty_like(gradient), torch.zeros_like(kept)
+        to_h = torch.zeros_like(potentials[0])
+        for t in reversed(range(len(gradient))):
+            inside = (potentials[t] >= 0) & (potentials[t] <= ctx.levels)
+            to_h = kept * to_h + gradient[t] * inside
+            to_x[t] = to_h / ctx.timesteps
+            if t:
+                to_kept = to_kept + torch.sum(to_h * potentials[t - 1]).to(kept.dtype)
+        return to_x, to_kept, None, None
+
+
+class _Changing(torch.autograd.Function):
+    """All timesteps of change spikes, several times as fast as step by step."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, timesteps: int, levels: int, most: int) -> Tensor:
+        h = torch.zeros_like(x[0], dtype=at_least_float32(x).dtype)
+        sent = torch.zeros_like(h)
+        outputs, inside = torch.empty_like(x), torch.empty_like(x, dtype=torch.bool)
+        for current, output, passes in zip(x, outputs, inside, strict=True):
+            h += at_least_float32(current) / timesteps
+            bounded = h.clamp(0, levels)
+            torch.eq(bounded, h, out=passes)
+            spikes = bounded.round_().sub_(sent).clamp_(-most, most)
+            sent += spikes
+            output.copy_(spikes)
+        ctx.save_for_backward(inside)
+        ctx.timesteps = timesteps
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (inside,) = ctx.saved_tensors
+        to_x = torch.empty_like(gradient)
+        to_h = torch.zeros_like(gradient[0], dtype=at_least_float32(gradient).dtype)
+        following = torch.zeros_like(gradient[0])
+        for t in reversed(range(len(gradient))):
+            to_h += (gradient[t] - following) * inside[t]
+            to_x[t] = to_h / ctx.timesteps
+            following = gradient[t]
+        return to_x, None, None, None
+
+
+class _PassGradient(torch.autograd.Function):
+    """Returns its second argument, with the gradient of its first."""
+
+    @staticmethod
+    def forward(ctx: Any, continuous: Tensor, whole: Tensor) -> Tensor:
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+@final
+class ChangeSpikes(Cell):
+    """Spikes of −1, 0 and 1 whose sum follows a quantised ReLU (sigma-delta modulation).
+
+    h_t = h_{t−1} + x_t/T;  y_t = min(max(round(h_t), 0), L) − Σ_{s<t} y_s, at most ⌈L/T⌉ in size. At T = 1 y is the
+    quantised ReLU of L levels itself. The gradient is that of min(max(h_t, 0), L) − min(max(h_{t−1}, 0), L).
+    """
+
+    prices: ClassVar[tuple[Price, ...]] = (
+        Price("change spike", Work(0, 3), reason="current, difference and sum; a rounding and bounds are a comparison"),
+    )
+
+    def __init__(self, timesteps: int = 1, levels: int = LEVELS) -> None:
+        super().__init__()
+        self.timesteps, self.levels = timesteps, levels
+        self.most = -(-levels // timesteps)
+        self.code = SIGNED if self.most == 1 else GRADED  # type: ignore[misc]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, _Changing.apply(x, self.timesteps, self.levels, self.most))
+
+    def step(self, x: Tensor, potential: Tensor | None) -> tuple[Tensor, Tensor]:
+        rest = torch.zeros_like(at_least_float32(x)).expand(2, *x.shape)
+        spikes, h, sent = self._advance(x, *(rest if potential is None else potential))
+        return spikes, torch.stack((h, sent))
+
+    def _advance(self, x: Tensor, before: Tensor, sent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return spikes, and the next potential and sum of spikes."""
+        h = before + at_least_float32(x) / self.timesteps
+        bounded = h.clamp(0, self.levels)
+        with torch.no_grad():
+            spikes = (bounded.round() - sent).clamp(-self.most, self.most)
+            sent = sent + spikes
+        return _PassGradient.apply(bounded - before.clamp(0, self.levels), spikes).to(x.dtype), h, sent
 
 
 @final
@@ -102,15 +227,16 @@ class GatedUnits(Cell):
         return h, h
 
 
-CELLS: Mapping[str, Callable[[int], Neuron]] = MappingProxyType(
+CELLS: Mapping[str, Callable[[int, int], Neuron]] = MappingProxyType(
     {
-        "lif": lambda width: LIFNeuron(detach_reset=True),
-        "plif": lambda width: ParametricLIFNeuron(detach_reset=True),
-        "leaky": lambda width: LeakyUnits(),
-        "gru": GatedUnits,
+        "lif": lambda width, timesteps: LIFNeuron(detach_reset=True),
+        "plif": lambda width, timesteps: ParametricLIFNeuron(detach_reset=True),
+        "delta": lambda width, timesteps: ChangeSpikes(timesteps),
+        "leaky": lambda width, timesteps: LeakyUnits(timesteps),
+        "gru": lambda width, timesteps: GatedUnits(width),
     }
 )
-"""Name of a cell → what makes one of a layer's width."""
+"""Name of a cell → what makes one of a layer's width and T."""
 
 
 def run_steps(cell: Neuron, x: Tensor, truncate: int | None = None) -> Tensor:
@@ -139,9 +265,65 @@ class TruncatedCell(nn.Module):
         return run_steps(self.cell, x, self.truncate)
 
 
+BY_MEANS = ("delta", "leaky")
+"""Cells that take in 1/T of a current, whose norms know means over time."""
+
+
+def normalise_by_means(norm: nn.BatchNorm2d, x: Tensor, present: Tensor | None) -> Tensor:
+    """Normalise (T, N, C, H, W) in training by mean and variance of its means over time, and let the norm learn these.
+
+    Frames that are 0 nearly everywhere, as of `scan:`, are not magnified so. Those not `present`, (T, N), don't count.
+    """
+    single = torch.promote_types(x.dtype, torch.float32)
+    if present is None:
+        means = x.mean(0, dtype=single)
+    else:
+        means = (x * (present / present.sum(0)).view(*present.shape, 1, 1, 1)).sum(0, dtype=single)
+    variance, mean = torch.var_mean(means, (0, 2, 3), correction=0)
+    with torch.no_grad():
+        for statistic, found in ((norm.running_mean, mean), (norm.running_var, variance)):
+            cast(Tensor, statistic).lerp_(found.to(norm.weight.dtype), cast(float, norm.momentum))
+        cast(Tensor, norm.num_batches_tracked).add_(1)
+    gain = norm.weight * torch.rsqrt(variance + norm.eps)
+    offset = norm.bias - mean * gain
+    return x * gain.to(x.dtype).view(-1, 1, 1) + offset.to(x.dtype).view(-1, 1, 1)
+
+
+@final
+class StatefulLayer(nn.Sequential):
+    """A convolution, a norm and a cell, over (T, N, C, H, W)."""
+
+    def __init__(self, width_in: int, width: int, stride: int, kind: str, timesteps: int, truncate: int | None) -> None:
+        currents = 3 * width if kind == "gru" else width
+        conv, norm = spiking_conv(width_in, currents, 3, stride), spiking_norm(currents)
+        cell = TruncatedCell(CELLS[kind](width, timesteps), truncate)
+        super().__init__(OrderedDict[str, nn.Module](conv=conv, bn=norm, act=cell))
+        self.by_means = kind in BY_MEANS
+        if self.by_means:
+            norm.eps /= timesteps**2  # a mean over time is that much smaller than a sum
+
+    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """Run all timesteps; with `present` (T, N), convolution and norm see those frames alone."""
+        if present is None and not (self.by_means and self.training):
+            return cast(Tensor, super().forward(x))
+        conv, norm, cell = self
+        currents = conv(x) if present is None else conv(x[present][None])
+        if not (self.by_means and self.training):
+            return cast(Tensor, cell(_spread(norm(currents), cast(Tensor, present))))
+        currents = currents if present is None else _spread(currents, present)
+        return cast(Tensor, cell(normalise_by_means(cast(nn.BatchNorm2d, norm), currents, present)))
+
+
+def _spread(frames: Tensor, present: Tensor) -> Tensor:
+    """Put the frames that are present, (1, count, …), in their places (T, N, …), and 0 into the others."""
+    places = frames.new_zeros(*present.shape, *frames.shape[2:])
+    places[present] = frames[0]
+    return places
+
+
 @final
 class SequenceNetwork(NetworkOverTime):
-    """Layers of a strided convolution, a norm and a cell, width b·2^i; then the mean over time, and a linear head.
+    """A stem of width b, d stages of two layers of widths 2·b, 4·b, …; then the mean over time, and a linear head.
 
     Sequences of several lengths go in as one batch, padded to the longest:
 
@@ -167,17 +349,14 @@ class SequenceNetwork(NetworkOverTime):
         self.stages = nn.Sequential()
         self.feature_info = []
         kind, width_in = str(spec["cell"]), in_chans
-        for i in range(int(spec["depth"])):
+        for i in range(int(spec["depth"]) + 1):
             width = int(spec["base"]) * 2**i
-            currents = 3 * width if kind == "gru" else width
-            layers = OrderedDict[str, nn.Module](
-                conv=spiking_conv(width_in, currents, 3, stride=2),
-                bn=spiking_norm(currents),
-                act=TruncatedCell(CELLS[kind](width), truncate),
-            )
-            self.stages.append(nn.Sequential(layers))
+            shapes = [(width_in, width, 2), (width, width, 1)][: 2 if i else 1]
+            layers = [StatefulLayer(*shape, kind, self.timesteps, truncate) for shape in shapes]
+            self.stages.append(nn.Sequential(*layers))
             self.feature_info.append(FeatureInfo(num_chs=width, reduction=2 ** (i + 1), module=f"stages.{i}"))
             width_in = width
+        self.worth = self.timesteps if kind == "delta" else 1  # the head sees sums of spikes, not means
         self.head = PooledLinearHead(width_in, num_classes, "avg")
         self.num_features = self.head_hidden_size = width_in
 
@@ -229,11 +408,19 @@ class SequenceNetwork(NetworkOverTime):
     def _run_present(self, x: Tensor, present: Tensor) -> Iterator[Tensor]:
         """Run stages as `run_stages` does; convolutions and norms see only frames that are present."""
         for stage in cast(Iterable[nn.Sequential], self.stages):
-            frames = self.run_blocks(stage[:-1], x[present][None])[0]
-            currents = frames.new_zeros(*present.shape, *frames.shape[1:])
-            currents[present] = frames
-            x = self.run_blocks(stage[-1:], currents)
+            for block in stage:
+                if self.grad_checkpointing and self.training:
+                    x = cast(Tensor, checkpoint(block, x, present, use_reentrant=False))
+                else:
+                    x = cast(Tensor, block(x, present))
             yield x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return super().forward_head(x * self.worth, pre_logits)
+
+    def norm_pairs(self) -> Iterable[tuple[str, str]]:
+        layers = (name for name, module in self.named_modules() if isinstance(module, StatefulLayer))
+        return [pair for name in layers for pair in pairwise(f"{name}.{child}" for child in ("conv", "bn", "act"))]
 
     def mean_over_time(self, carried: Tensor) -> Tensor:
         return carried.mean(0)
@@ -247,4 +434,4 @@ class SequenceNetwork(NetworkOverTime):
 
     @property
     def first_conv_names(self) -> tuple[str, ...]:
-        return ("stages.0.conv",)
+        return ("stages.0.0.conv",)
