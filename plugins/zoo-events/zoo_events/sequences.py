@@ -6,8 +6,9 @@
 A stem, and d stages of two layers; the stem and the first layer of a stage have stride 2. Cells are the zoo's neurons
 `lif` and `plif`; `delta`, spikes that send what changed; and two rivals without spikes, `leaky` and `gru`.
 
-A `delta` or `leaky` network learns the same at any T, so that training may begin with few frames, which takes less
-time: its norms know currents' means over time, and its cells take in 1/T of a current.
+What a `delta` network learns hardly depends on T, so that training may begin with few frames, which takes less time:
+its norms know currents' means over time, its cells take in 1/T of a current, and its head sees sums of spikes. Norms
+and cells of a `leaky` network do the same.
 """
 
 from __future__ import annotations
@@ -75,9 +76,6 @@ class LeakyUnits(Cell):
         self.timesteps, self.levels = timesteps, levels
         self.w = nn.Parameter(torch.zeros(()))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, _Leaking.apply(x, self.kept, self.timesteps, self.levels))
-
     @property
     def kept(self) -> Tensor:
         """What is left of a potential after a timestep, 1 − σ(w)/T."""
@@ -89,67 +87,6 @@ class LeakyUnits(Cell):
             h = self.kept * potential + h
         bounded = h.clamp(0, self.levels)
         return (bounded + (bounded.round() - bounded).detach()).to(x.dtype), h
-
-
-class _Leaking(torch.autograd.Function):
-    """All timesteps of leaky units, several times as fast as step by step."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, kept: Tensor, timesteps: int, levels: int) -> Tensor:
-        potentials = torch.empty_like(x, dtype=at_least_float32(x).dtype)
-        outputs = torch.empty_like(x)
-        h = torch.zeros_like(potentials[0])
-        for current, potential, output in zip(x, potentials, outputs, strict=True):
-            h = torch.add(kept * h, at_least_float32(current) / timesteps, out=potential)
-            output.copy_(h.clamp(0, levels).round_())
-        ctx.save_for_backward(potentials, kept)
-        ctx.timesteps, ctx.levels = timesteps, levels
-        return outputs
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        potentials, kept = ctx.saved_tensors
-        to_x, to_kept = torch.empty_like(gradient), torch.zeros_like(kept)
-        to_h = torch.zeros_like(potentials[0])
-        for t in reversed(range(len(gradient))):
-            inside = (potentials[t] >= 0) & (potentials[t] <= ctx.levels)
-            to_h = kept * to_h + gradient[t] * inside
-            to_x[t] = to_h / ctx.timesteps
-            if t:
-                to_kept = to_kept + torch.sum(to_h * potentials[t - 1]).to(kept.dtype)
-        return to_x, to_kept, None, None
-
-
-class _Changing(torch.autograd.Function):
-    """All timesteps of change spikes, several times as fast as step by step."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, timesteps: int, levels: int, most: int) -> Tensor:
-        h = torch.zeros_like(x[0], dtype=at_least_float32(x).dtype)
-        sent = torch.zeros_like(h)
-        outputs, inside = torch.empty_like(x), torch.empty_like(x, dtype=torch.bool)
-        for current, output, passes in zip(x, outputs, inside, strict=True):
-            h += at_least_float32(current) / timesteps
-            bounded = h.clamp(0, levels)
-            torch.eq(bounded, h, out=passes)
-            spikes = bounded.round_().sub_(sent).clamp_(-most, most)
-            sent += spikes
-            output.copy_(spikes)
-        ctx.save_for_backward(inside)
-        ctx.timesteps = timesteps
-        return outputs
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (inside,) = ctx.saved_tensors
-        to_x = torch.empty_like(gradient)
-        to_h = torch.zeros_like(gradient[0], dtype=at_least_float32(gradient).dtype)
-        following = torch.zeros_like(gradient[0])
-        for t in reversed(range(len(gradient))):
-            to_h += (gradient[t] - following) * inside[t]
-            to_x[t] = to_h / ctx.timesteps
-            following = gradient[t]
-        return to_x, None, None, None
 
 
 class _PassGradient(torch.autograd.Function):
@@ -181,9 +118,6 @@ class ChangeSpikes(Cell):
         self.timesteps, self.levels = timesteps, levels
         self.most = -(-levels // timesteps)
         self.code = SIGNED if self.most == 1 else GRADED  # type: ignore[misc]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, _Changing.apply(x, self.timesteps, self.levels, self.most))
 
     def step(self, x: Tensor, potential: Tensor | None) -> tuple[Tensor, Tensor]:
         rest = torch.zeros_like(at_least_float32(x)).expand(2, *x.shape)
