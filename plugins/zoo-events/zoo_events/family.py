@@ -58,10 +58,11 @@ CELLS = ("lif", "plif", "delta", "leaky", "gru")
 
 @final
 class SequenceFamily(GrammarFamily):
-    """`seq_plif_b16_d3`: d convolutions of widths b, 2·b, … with a cell that keeps a state, for frames (N, T, C, H, W).
+    """`seq_delta_b32_d3`: a stem of width b and d stages of widths 2·b, 4·b, …, all of which keep a state.
 
-    Cells are the neurons `lif` and `plif`, `leaky` (integer leaky units) and `gru`. The option `timesteps` sets another
-    T than 8; `truncate` lets gradients go back over so many timesteps, instead of all.
+    They take frames (N, T, C, H, W). Cells are the neurons `lif` and `plif`, `delta` (spikes that send changes),
+    `leaky` (integer leaky units) and `gru`. The option `timesteps` sets another T than 8; `truncate` lets gradients go
+    back over so many timesteps, instead of all.
     """
 
     api_version = 1
@@ -69,8 +70,8 @@ class SequenceFamily(GrammarFamily):
 
     def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
         return About(
-            f"A classifier of sequences: it takes {timesteps} frames one by one, and each of its {fields['depth']} "
-            f"layers keeps a state (`{fields['cell']}`)."
+            f"A classifier of sequences: it takes {timesteps} frames one by one, and every layer of its "
+            f"{fields['depth']} stages keeps a state (`{fields['cell']}`)."
         )
 
     @property
