@@ -9,6 +9,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -65,6 +66,7 @@ def answers(gone: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_without_any_of_them_fusing_changes_no_answer() -> None:
     _, logits, alone, fused, fused_alone, doubled, _ = map(torch.tensor, answers("; ".join(_GONE.values())))
     torch.testing.assert_close(fused, logits, rtol=1e-3, atol=1e-4)

@@ -119,6 +119,7 @@ def test_a_checkpoint_is_of_the_packages_that_its_record_names(beside_a_rival: d
     assert "record" not in beside_a_rival, beside_a_rival["record"]
 
 
+@pytest.mark.slow
 def test_broken_distributions_claim_nothing(tmp_path: Path) -> None:
     for number, module in enumerate(("raise RuntimeError('boom')", "neuron = encoder = 5", "import a_missing_library")):
         claim(tmp_path, f"zoo-rival{number}", module)

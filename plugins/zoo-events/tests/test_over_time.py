@@ -183,7 +183,9 @@ def test_an_option_of_pan_that_is_not_valid_is_named(options: str, told: str, ph
     assert options.split(":")[-2] in str(error.value)
 
 
-@pytest.mark.parametrize(("kind", "side"), [("scan", SIDE), ("scan:pixels", 1), ("pan", SIDE)])
+@pytest.mark.parametrize(
+    ("kind", "side"), [("scan", SIDE), pytest.param("scan:pixels", 1, marks=pytest.mark.slow), ("pan", SIDE)]
+)
 def test_a_spiking_network_trains_on_frames(kind: str, side: int, photos: Path, tmp_path: Path) -> None:
     source, out = f"{kind}:{photos}", tmp_path / "out"
     asked = ["--data", source, "--out", str(out), "--set", "epochs=1", "--batch-size", "8", "--precision", "float32"]

@@ -256,7 +256,9 @@ def test_it_has_as_many_timesteps_as_the_data_it_trains_on(cell: str, tmp_path: 
     assert (result.weight.spike_rate is None) == (cell == "gru")  # it sends real numbers, also below 0
 
 
-@every_cell
+@pytest.mark.parametrize(
+    "cell", ["delta", *(pytest.param(cell, marks=pytest.mark.slow) for cell in CELLS if cell != "delta")]
+)
 def test_a_resumed_run_is_the_uninterrupted_one(cell: str, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3)).astype(np.uint8)
     np.savez(tmp_path / "noise.npz", images=pixels, labels=np.arange(20) % 2)
