@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +37,14 @@ def connect() -> tuple[int, int]:
             )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
         distributed.init_process_group(timeout=PATIENCE)
+        atexit.register(_leave)
     return (distributed.get_rank() if distributed.is_initialized() else 0), count_processes()
+
+
+def _leave() -> None:
+    """End the group before the interpreter goes: a thread of gloo that outlives it aborts the process now and then."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def count_processes() -> int:

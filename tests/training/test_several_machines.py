@@ -176,6 +176,26 @@ def test_the_sbatch_script_queues_itself_until_the_run_is_finished(copies: tuple
     assert (tmp_path / "run" / "config.json").exists()
 
 
+AT_EXIT = """
+import atexit, sys
+from torch import distributed
+atexit.register(lambda: sys.stderr.write(f"left: {not distributed.is_initialized()}\\n"))
+from zoo.processes import connect, gather
+print(gather(connect()))
+"""
+"""A program whose first handler, the last to run, says whether its process has left the others."""
+
+
+def test_processes_leave_each_other_before_the_interpreter_ends(tmp_path: Path) -> None:
+    """Else a thread of gloo that still waits for the interpreter's lock aborts one of three commands."""
+    (tmp_path / "at_exit.py").write_text(AT_EXIT, encoding="utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*command, str(tmp_path / "at_exit.py")], capture_output=True, text=True, timeout=patience())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("[(0, 2), (1, 2)]") == 2
+    assert done.stderr.count("left: True") == 2
+
+
 def test_two_nodes_of_ray_answer_as_one_process(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     photos, model = folder(tmp_path / "photos", {"bird": 33, "cat": 7}), "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
