@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -157,13 +158,22 @@ def test_gradients_go_back_over_truncated_timesteps_alone(cell: str) -> None:
     assert reached == [[True] * 6, [False] * 4 + [True] * 2]
 
 
-def test_leaky_units_round_what_is_left_of_their_state() -> None:
-    currents = torch.tensor([2.4, 6.0, -18.0, 0.0, 40.0, 1.2]).view(-1, 1, 1)
+@pytest.mark.parametrize("w", [-6.0, 0.0, 4.0])
+def test_leaky_units_round_what_is_left_of_their_state(w: float) -> None:
+    leak = 4 / (1 + math.exp(-w))
+    currents = torch.tensor([2.4, 6.0, 1.0, -18.0, 0.0, 40.0, 1.2, 0.0]).view(-1, 1, 1)
     expected, h = [], 0.0
     for current in currents.flatten().tolist():
-        h = 0.75 * h + current / 2
+        h = (1 - leak / 4) * h + max(leak, 1) / 4 * current
         expected.append(min(max(round(h), 0), 4))
-    assert LeakyUnits(timesteps=2)(currents).flatten().tolist() == expected
+    assert LeakyUnits(timesteps=4, w=w)(currents).flatten().tolist() == expected
+
+
+def test_a_leaky_network_sees_whole_images_as_change_spikes_do() -> None:
+    leaky, delta = (zoo.create_model(f"seq_{cell}_b4_d1", num_classes=3, timesteps=1) for cell in ("leaky", "delta"))
+    delta.load_state_dict({key: value for key, value in leaky.state_dict().items() if not key.endswith(".w")})
+    frames = torch.rand(2, 1, 3, 16, 16)
+    assert torch.equal(leaky.eval()(frames), delta.eval()(frames))
 
 
 def test_leaky_units_learn_through_rounding() -> None:

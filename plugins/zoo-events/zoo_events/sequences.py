@@ -7,8 +7,8 @@ A stem, and d stages of two layers; the stem and the first layer of a stage have
 `lif` and `plif`; `delta`, spikes that send what changed; and two rivals without spikes, `leaky` and `gru`.
 
 What a `delta` network learns hardly depends on T, so that training may begin with few frames, which takes less time:
-its norms know currents' means over time, its cells take in 1/T of a current, and its head sees sums of spikes. Norms
-and cells of a `leaky` network do the same.
+its norms know currents' means over time, its cells take in 1/T of a current, and its head sees sums of spikes. A
+`leaky` network has such norms too; a layer learns how much it keeps: the stem all at first, layers behind it nothing.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class Cell(Neuron):
 
 @final
 class LeakyUnits(Cell):
-    """Integer leaky units: h_t = (1 − σ(w)/T)·h_{t−1} + x_t/T; y_t = min(max(round(h_t), 0), L), without reset.
+    """Integer leaky units: h_t = (1 − a/T)·h_{t−1} + max(a, 1)/T·x_t; y_t = min(max(round(h_t), 0), L), without reset.
 
-    σ(w), the leak over T timesteps, is learned, a scalar for the layer, ½ at first. The gradient passes over the
-    rounding.
+    The leak a = T·σ(w) is learned, a scalar for the layer: near 0 a unit sums what comes, near T it keeps nothing. At
+    T = 1 y is the quantised ReLU of L levels itself. The gradient passes over the rounding.
     """
 
     code = GRADED
@@ -71,20 +71,16 @@ class LeakyUnits(Cell):
         Price("leaky unit", Work(1, 2), reason="leak and current; a rounding and two bounds count as one comparison"),
     )
 
-    def __init__(self, timesteps: int = 1, levels: int = LEVELS) -> None:
+    def __init__(self, timesteps: int = 1, levels: int = LEVELS, w: float = 0.0) -> None:
         super().__init__()
         self.timesteps, self.levels = timesteps, levels
-        self.w = nn.Parameter(torch.zeros(()))
-
-    @property
-    def kept(self) -> Tensor:
-        """What is left of a potential after a timestep, 1 − σ(w)/T."""
-        return 1 - self.w.sigmoid() / self.timesteps
+        self.w = nn.Parameter(torch.tensor(w))
 
     def step(self, x: Tensor, potential: Tensor | None) -> tuple[Tensor, Tensor]:
-        h = at_least_float32(x) / self.timesteps
+        lost = self.w.sigmoid()
+        h = at_least_float32(x) * lost.clamp(1 / self.timesteps)
         if potential is not None:
-            h = self.kept * potential + h
+            h = (1 - lost) * potential + h
         bounded = h.clamp(0, self.levels)
         return (bounded + (bounded.round() - bounded).detach()).to(x.dtype), h
 
@@ -161,16 +157,16 @@ class GatedUnits(Cell):
         return h, h
 
 
-CELLS: Mapping[str, Callable[[int, int], Neuron]] = MappingProxyType(
+CELLS: Mapping[str, Callable[[int, int, bool], Neuron]] = MappingProxyType(
     {
-        "lif": lambda width, timesteps: LIFNeuron(detach_reset=True),
-        "plif": lambda width, timesteps: ParametricLIFNeuron(detach_reset=True),
-        "delta": lambda width, timesteps: ChangeSpikes(timesteps),
-        "leaky": lambda width, timesteps: LeakyUnits(timesteps),
-        "gru": lambda width, timesteps: GatedUnits(width),
+        "lif": lambda width, timesteps, stem: LIFNeuron(detach_reset=True),
+        "plif": lambda width, timesteps, stem: ParametricLIFNeuron(detach_reset=True),
+        "delta": lambda width, timesteps, stem: ChangeSpikes(timesteps),
+        "leaky": lambda width, timesteps, stem: LeakyUnits(timesteps, w=-6.0 if stem else 4.0),
+        "gru": lambda width, timesteps, stem: GatedUnits(width),
     }
 )
-"""Name of a cell → what makes one of a layer's width and T."""
+"""Name of a cell → what makes one of a layer's width and T, for the stem or behind it: a leaky stem sums at first."""
 
 
 def run_steps(cell: Neuron, x: Tensor, truncate: int | None = None) -> Tensor:
@@ -227,10 +223,12 @@ def normalise_by_means(norm: nn.BatchNorm2d, x: Tensor, present: Tensor | None) 
 class StatefulLayer(nn.Sequential):
     """A convolution, a norm and a cell, over (T, N, C, H, W)."""
 
-    def __init__(self, width_in: int, width: int, stride: int, kind: str, timesteps: int, truncate: int | None) -> None:
+    def __init__(
+        self, width_in: int, width: int, stride: int, kind: str, timesteps: int, truncate: int | None, stem: bool
+    ) -> None:
         currents = 3 * width if kind == "gru" else width
         conv, norm = spiking_conv(width_in, currents, 3, stride), spiking_norm(currents)
-        cell = TruncatedCell(CELLS[kind](width, timesteps), truncate)
+        cell = TruncatedCell(CELLS[kind](width, timesteps, stem), truncate)
         super().__init__(OrderedDict[str, nn.Module](conv=conv, bn=norm, act=cell))
         self.by_means = kind in BY_MEANS
         if self.by_means:
@@ -286,7 +284,7 @@ class SequenceNetwork(NetworkOverTime):
         for i in range(int(spec["depth"]) + 1):
             width = int(spec["base"]) * 2**i
             shapes = [(width_in, width, 2), (width, width, 1)][: 2 if i else 1]
-            layers = [StatefulLayer(*shape, kind, self.timesteps, truncate) for shape in shapes]
+            layers = [StatefulLayer(*shape, kind, self.timesteps, truncate, stem=i == 0) for shape in shapes]
             self.stages.append(nn.Sequential(*layers))
             self.feature_info.append(FeatureInfo(num_chs=width, reduction=2 ** (i + 1), module=f"stages.{i}"))
             width_in = width
