@@ -23,7 +23,7 @@ from zoo_kit import suites_of
 import zoo
 from zoo.data import DataOptions, load_data
 from zoo.data.load import open_parts
-from zoo.errors import InputError
+from zoo.errors import CompositionError, InputError
 from zoo.training.batches import make_plan, read_epoch
 from zoo.training.recipe import load_recipe
 
@@ -161,7 +161,7 @@ def test_a_damaged_recording_is_named(tmp_path: Path) -> None:
     assert any("0.bin" in name for name in splits.train.damaged)
 
 
-@pytest.mark.parametrize("source", ["nmnist", "nmnist:none", "i2e", "summed", "i2e:nowhere"])
+@pytest.mark.parametrize("source", ["nmnist", "nmnist:none", "i2e", "summed", "stacked", "i2e:nowhere"])
 def test_data_that_cannot_be_used_say_why(source: str, tmp_path: Path) -> None:
     with pytest.raises(InputError):
         load_data(source, DataOptions(root=tmp_path))
@@ -259,6 +259,35 @@ def test_summed_frames_are_images_for_the_control(tmp_path: Path) -> None:
     assert splits.train.pixels is not None
     assert splits.train.pixels.shape[1:] == (2, 8, 8)
     assert set(splits.train.pixels.flatten().tolist()) == {100}
+
+
+def frames_of(source: str) -> np.ndarray[Any, Any]:
+    """Return the second item of data."""
+    (part,) = open_parts(source, (), DataOptions()).values()
+    levels = np.asarray(part.item(1))
+    assert levels.shape == (*part.axes, 3, 4)
+    return levels
+
+
+def test_frames_are_combined_in_their_order(tmp_path: Path) -> None:
+    moves = tmp_path / "moves.npz"
+    frames = np.arange(8 * 4 * 2, dtype=np.uint8).reshape(8, 4, 2, 1, 1).repeat(3, 3).repeat(4, 4)
+    np.savez(moves, frames=frames, labels=np.arange(8) % 2)
+    assert frames_of(f"stacked:{moves}")[:, 0, 0].tolist() == list(range(8, 16))
+    assert frames_of(f"stacked:2:{moves}")[..., 0, 0].tolist() == [[8, 9, 10, 11], [12, 13, 14, 15]]
+    assert frames_of(f"summed:2:{moves}")[..., 0, 0].tolist() == [[9, 10], [13, 14]]
+    for source in ("summed:3", "stacked:0", "stacked:5", "stacked:two", "summed:2:2"):
+        with pytest.raises((InputError, CompositionError), match=source.split(":")[0]):
+            open_parts(f"{source}:{moves}", (), DataOptions())
+
+
+def test_a_stack_of_three_channels_is_an_image_in_colours(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (8, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "colours.npz", images=colours, labels=np.arange(8) % 2)
+    plain, stacked = (load_data(f"{prefix}{tmp_path / 'colours.npz'}").train for prefix in ("", "stacked:scan:1:"))
+    assert plain.pixels is not None
+    assert stacked.pixels is not None
+    assert torch.equal(plain.pixels, stacked.pixels)
 
 
 def test_an_answer_over_time_is_drawn() -> None:
