@@ -53,7 +53,7 @@ class I2EFamily(GrammarFamily):
         return MembraneResNet(request.spec, blocks, encoder, request.num_classes, request.in_chans)
 
 
-CELLS = ("lif", "plif", "delta", "leaky", "gru")
+CELLS = ("lif", "plif", "delta", "graded", "leaky", "gru")
 
 
 @final
@@ -61,8 +61,8 @@ class SequenceFamily(GrammarFamily):
     """`seq_delta_b32_d3`: a stem of width b and d stages of widths 2·b, 4·b, …, all of which keep a state.
 
     They take frames (N, T, C, H, W). Cells are the neurons `lif` and `plif`, `delta` (spikes that send changes),
-    `leaky` (integer leaky units) and `gru`. The option `timesteps` sets another T than 8; `truncate` lets gradients go
-    back over so many timesteps, instead of all.
+    `graded` (integers that send them), `leaky` (integer leaky units) and `gru`. The option `timesteps` sets another T
+    than 8; `truncate` lets gradients go back over so many timesteps, instead of all.
     """
 
     api_version = 1

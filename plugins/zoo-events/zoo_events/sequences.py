@@ -4,7 +4,8 @@
     logits = W · mean over T and pixels of the last y_t + b
 
 A stem, and d stages of two layers; the stem and the first layer of a stage have stride 2. Cells are the zoo's neurons
-`lif` and `plif`; `delta`, spikes that send what changed; and two rivals without spikes, `leaky` and `gru`.
+`lif` and `plif`; `delta`, spikes that send what changed; and rivals without spikes, `graded`, which sends it as one
+integer, `leaky` and `gru`.
 
 What a `delta` network learns hardly depends on T, so that training may begin with few frames, which takes less time:
 its norms know currents' means over time, its cells take in 1/T of a current, and its head sees sums of spikes. A
@@ -101,18 +102,19 @@ class _PassGradient(torch.autograd.Function):
 class ChangeSpikes(Cell):
     """Spikes of −1, 0 and 1 whose sum follows a quantised ReLU (sigma-delta modulation).
 
-    h_t = h_{t−1} + x_t/T;  y_t = min(max(round(h_t), 0), L) − Σ_{s<t} y_s, at most ⌈L/T⌉ in size. At T = 1 y is the
-    quantised ReLU of L levels itself. The gradient is that of min(max(h_t, 0), L) − min(max(h_{t−1}, 0), L).
+    h_t = h_{t−1} + x_t/T;  y_t = min(max(round(h_t), 0), L) − Σ_{s<t} y_s, at most ⌈L/T⌉ in size, or of any size if
+    `graded`. At T = 1 y is the quantised ReLU of L levels itself. The gradient is that of min(max(h_t, 0), L) −
+    min(max(h_{t−1}, 0), L).
     """
 
     prices: ClassVar[tuple[Price, ...]] = (
         Price("change spike", Work(0, 3), reason="current, difference and sum; a rounding and bounds are a comparison"),
     )
 
-    def __init__(self, timesteps: int = 1, levels: int = LEVELS) -> None:
+    def __init__(self, timesteps: int = 1, levels: int = LEVELS, graded: bool = False) -> None:
         super().__init__()
         self.timesteps, self.levels = timesteps, levels
-        self.most = -(-levels // timesteps)
+        self.most = levels if graded else -(-levels // timesteps)
         self.code = SIGNED if self.most == 1 else GRADED  # type: ignore[misc]
 
     def step(self, x: Tensor, potential: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -162,6 +164,7 @@ CELLS: Mapping[str, Callable[[int, int, bool], Neuron]] = MappingProxyType(
         "lif": lambda width, timesteps, stem: LIFNeuron(detach_reset=True),
         "plif": lambda width, timesteps, stem: ParametricLIFNeuron(detach_reset=True),
         "delta": lambda width, timesteps, stem: ChangeSpikes(timesteps),
+        "graded": lambda width, timesteps, stem: ChangeSpikes(timesteps, graded=True),
         "leaky": lambda width, timesteps, stem: LeakyUnits(timesteps, w=-6.0 if stem else 4.0),
         "gru": lambda width, timesteps, stem: GatedUnits(width),
     }
@@ -195,7 +198,7 @@ class TruncatedCell(nn.Module):
         return run_steps(self.cell, x, self.truncate)
 
 
-BY_MEANS = ("delta", "leaky")
+BY_MEANS = ("delta", "graded", "leaky")
 """Cells that take in 1/T of a current, whose norms know means over time."""
 
 
@@ -288,7 +291,7 @@ class SequenceNetwork(NetworkOverTime):
             self.stages.append(nn.Sequential(*layers))
             self.feature_info.append(FeatureInfo(num_chs=width, reduction=2 ** (i + 1), module=f"stages.{i}"))
             width_in = width
-        self.worth = self.timesteps if kind == "delta" else 1  # the head sees sums of spikes, not means
+        self.worth = self.timesteps if kind in ("delta", "graded") else 1  # the head sees sums of spikes, not means
         self.head = PooledLinearHead(width_in, num_classes, "avg")
         self.num_features = self.head_hidden_size = width_in
 
