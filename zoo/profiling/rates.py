@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from zoo.contracts.neuron import REAL, Neuron
+from zoo.contracts.neuron import GRADED, REAL, SIGNED, Neuron
 from zoo.families.thresholds import ScaledActivation, SpikingActivation
 from zoo.profiling.prices import NEURONS
 
@@ -42,13 +42,20 @@ def spike_rates(layers: Mapping[str, nn.Module]) -> Iterator[list[LayerRate]]:
 
     def keep(name: str, output: Tensor) -> None:
         layer = layers[name]
-        rate = output.mean(dtype=torch.float32)
+        rate = _sizes(layer, output).mean(dtype=torch.float32)
         if isinstance(layer, ScaledActivation):
             rate = _rate_of(layer, output, rate)
         rates.append(LayerRate(name, rate, output.numel()))
 
     with watching(layers, keep):
         yield rates
+
+
+def _sizes(layer: nn.Module, output: Tensor) -> Tensor:
+    """Return how many spikes each output is, those below 0 as well; of 0 the gradient is that of a positive one."""
+    neuron = layer.neuron if isinstance(layer, SpikingActivation) else layer
+    has_sign = isinstance(neuron, Neuron) and neuron.code in (SIGNED, GRADED)
+    return torch.where(output < 0, -output, output) if has_sign else output
 
 
 def _rate_of(layer: ScaledActivation, output: Tensor, mean: Tensor) -> Tensor:

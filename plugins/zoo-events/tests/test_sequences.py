@@ -18,6 +18,7 @@ from zoo_events.sequences import BY_MEANS, ChangeSpikes, GatedUnits, LeakyUnits,
 import zoo
 from zoo.cli import app
 from zoo.errors import CompositionError, InputError, ModelNameError
+from zoo.profiling.rates import mean_rate, spike_rates
 from zoo.training import Observer, TrainingResult, train
 
 TIMESTEPS = 6
@@ -191,6 +192,17 @@ def test_change_spikes_sum_to_the_rounded_potential() -> None:
     spikes = ChangeSpikes(timesteps=5)(currents)
     assert spikes.flatten().tolist() == [1, 1, -1, 0, -1, 1, 1, 1, 1, 0]
     assert ChangeSpikes()(torch.tensor([2.6, -1.0, 9.0])[None]).flatten().tolist() == [3, 0, 4]
+
+
+def test_spikes_below_zero_count_in_rates() -> None:
+    cell = ChangeSpikes(timesteps=4)
+    currents = torch.tensor([3.0, 4.0, -90.0, 0.0]).view(-1, 1, 1).requires_grad_()
+    with spike_rates({"cell": cell}) as rates:
+        spikes = cell(currents)
+    assert spikes.flatten().tolist() == [1, 1, -1, -1]
+    assert mean_rate(rates) == 1
+    (slope,) = torch.autograd.grad(rates[0].rate, spikes)
+    assert slope.flatten().tolist() == [0.25, 0.25, -0.25, -0.25]
 
 
 def test_graded_changes_are_sent_at_once() -> None:
