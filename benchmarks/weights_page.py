@@ -35,7 +35,12 @@ TWIN_MODELS = {
 }
 """Energy models in the table of codes, in words."""
 HEADER = ("checkpoint", "top-1, %", "control's top-1, %", "energy ÷ control")
-GROUPS = {"has8": "Hybrids", "sew": "Spiking-only networks", "ann": "Networks without spikes"}
+GROUPS = {
+    "has8": "Hybrids",
+    "sew": "Spiking-only networks",
+    "ann": "Networks without spikes",
+    "seq": "Networks for sequences",
+}
 """Family → heading of its table."""
 IN_README = (
     "has8_resnetfull_b32_m2_d4_ste_bpd_plif.cifar10",

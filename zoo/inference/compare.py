@@ -17,7 +17,7 @@ from zoo.data.load import sample_images
 from zoo.device import usable_device
 from zoo.errors import InputError
 from zoo.inference import COMPARED_ON
-from zoo.models.factory import DEFAULT_PLACES, OpenedModel, Places, open_model
+from zoo.models.factory import DEFAULT_PLACES, OpenedModel, Places, describe_model, open_model
 from zoo.profiling import Profile, profile
 from zoo.profiling.rivals import open_control, share_data
 from zoo.progress import progress
@@ -136,9 +136,10 @@ def _with_controls(
 def _prepare_images(sample: ImageDataset, preprocessing: Preprocessing, opened: OpenedModel) -> Iterator[Tensor]:
     """Yield the images as a network takes them; a network of still images sees the mean of frames."""
     prepare = Transform(preprocessing)
+    sees_stills = len(describe_model(opened.spec, registry=opened.places.components).input_axes) == 1
     for image, _ in sample:
         x = prepare(image)
-        yield x.mean(0) if x.dim() == 4 and opened.spec.get("encoder") != "frames" else x
+        yield x.mean(0) if x.dim() == 4 and sees_stills else x
 
 
 def _columns(counted: Profile, opened: OpenedModel, hybrid: OpenedModel | None, with_twin: bool) -> list[ComparedModel]:

@@ -17,7 +17,9 @@ from zoo_events.sequences import BY_MEANS, ChangeSpikes, GatedUnits, LeakyUnits,
 
 import zoo
 from zoo.cli import app
+from zoo.data import DataOptions
 from zoo.errors import CompositionError, InputError, ModelNameError
+from zoo.inference.compare import compare_models
 from zoo.profiling.rates import mean_rate, spike_rates
 from zoo.training import Observer, TrainingResult, train
 
@@ -310,3 +312,11 @@ def test_wrong_cells_and_options_are_named() -> None:
         zoo.create_model("seq_lstm_b4_d2")
     with pytest.raises(CompositionError, match="truncate"):
         made_network("gru", truncate=0)
+
+
+def test_sequence_networks_are_compared_on_frames(tmp_path: Path) -> None:
+    np.savez(tmp_path / "frames.npz", frames=np.full((4, 8, 3, 8, 8), 90, np.uint8), labels=np.arange(4) % 2)
+    data, size = tmp_path / "frames.npz", DataOptions(image_size=8)
+    for row in compare_models(["seq_lif_b2_d1", "ann_resnet_b2_m1_d1"], data, data_options=size):
+        assert row.figures.activity is not None
+        assert row.figures.activity.images == 4
