@@ -196,6 +196,8 @@ def layer_rates(result: Result, catalog: Catalog) -> LayerRates:
     modules = list(network.modules())
     if not all(any(isinstance(module, kind) for module in modules) for kind in (Neuron, Encoder)):
         return LayerRates(why_none="None of its layers is one of the zoo's spiking neurons, whose rates are counted.")
+    if len(network.input_axes) > 1:
+        return LayerRates(why_none=f"The network takes {network.timesteps} frames, and the photograph is one image.")
     photograph = sample_photographs()[0]
     image = Transform(weight.preprocessing)(photograph)
     return LayerRates(photograph.name, record_rates(network, image).rates)
