@@ -11,6 +11,7 @@ from pathlib import Path
 from zoo.catalog.files import read_catalog
 from zoo.catalog.records import WeightRecord
 from zoo.files import replace_bytes
+from zoo.registry.installing import with_dependencies
 
 ROOT = Path(__file__).parents[1]
 ABOUT = "<!-- about:start -->\n", "<!-- about:end -->\n"
@@ -44,6 +45,7 @@ def render(folder: Path, everything: dict[str, tuple[str, WeightRecord]]) -> str
     records = read_records(catalog)
     controls = {record.control for record in records if record.control in everything}
     homes = {everything[control][0] for control in controls} - {folder.name, "has8-zoo"}
+    needed = [plugin.name for plugin in with_dependencies(folder)]
     lines = []
     for record in records:
         beside = f"{everything[record.control][1].metrics['top1']:.2f}" if record.control in everything else "–"
@@ -52,7 +54,7 @@ def render(folder: Path, everything: dict[str, tuple[str, WeightRecord]]) -> str
     return TEMPLATE.format(
         package=folder.name,
         description=tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]["description"],
-        packages=" ".join(f"./plugins/{name}" for name in (folder.name, *sorted(homes))),
+        packages=" ".join(f"./plugins/{name}" for name in (*needed, *sorted(homes))),
         first=records[0].name,
         table="\n".join(lines),
         about=f"{ABOUT[0]}{about}{ABOUT[1]}\n",

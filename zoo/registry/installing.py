@@ -39,9 +39,15 @@ def install_plugin(distribution: str) -> str:
     folder = None if tree is None else tree / "plugins" / distribution
     if folder is None or not folder.is_dir():
         return f"pip install {distribution}"
-    needed = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    dependencies = [folder.with_name(re.split(r"[^\w.-]", line)[0]) for line in needed]
-    return f"pip install {shlex.join(str(each) for each in (*dependencies, folder) if each.is_dir())}"
+    return f"pip install {shlex.join(map(str, with_dependencies(folder)))}"
+
+
+def with_dependencies(folder: Path) -> list[Path]:
+    """List the plugins beside a plugin that it needs, those that they need before them, and the plugin itself."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    beside = [folder.with_name(re.split(r"[^\w.-]", line)[0]) for line in project["dependencies"]]
+    needed = [each for direct in beside if direct.is_dir() for each in with_dependencies(direct)]
+    return list(dict.fromkeys([*needed, folder]))
 
 
 def _source_tree() -> tuple[Path | None, bool]:
