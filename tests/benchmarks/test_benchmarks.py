@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 import zoo
-from benchmarks import models_table, robustness, weights_page
+from benchmarks import models_table, partial_answers, robustness, weights_page
 from benchmarks.accuracy import table as accuracy_table
 from benchmarks.common import reporting
 from benchmarks.results_csv import as_csv
@@ -24,6 +24,13 @@ HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.c
 IN_TREE = pytest.mark.skipif(
     not list(reporting.ROOT.glob("plugins/zoo-weights-*")), reason="a source distribution has no weights' plugins"
 )
+
+
+def test_answers_are_counted_after_every_frame(tmp_path: Path) -> None:
+    np.savez(tmp_path / "frames.npz", frames=np.full((4, 8, 3, 8, 8), 90, np.uint8), labels=np.arange(4) % 2)
+    done = CliRunner().invoke(partial_answers.app, ["seq_lif_b2_d1", str(tmp_path / "frames.npz")], env=PLAIN)
+    assert done.exit_code == 0, done.output
+    assert [f"│ {frame} " in done.output for frame in range(1, 10)] == [True] * 8 + [False]
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,8 @@ def _open_combined(
 
 def _combined(data: ImageDataset, combine: Callable[[Array], Array], name: str, count: int | None) -> ImageDataset:
     timesteps, channels = data.axes
-    made = channels if combine is _mean else channels * timesteps // (count or 1)
+    share = np.zeros((timesteps // (count or 1), channels, 1, 1), np.uint8)
+    made = len(combine(share))
     axes = (made,) if count is None else (count, made)
 
     def combined(item: Image.Image | Array) -> Array:
