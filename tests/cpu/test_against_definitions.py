@@ -17,6 +17,7 @@ from zoo.cpu.functions import only_definitions
 from zoo.cpu.library import library
 from zoo.encoders.bitplanes import unit_range
 from zoo.neurons.nodes import GRADIENTS, IFNeuron, IntegrateAndFire, LIFNeuron, ParametricLIFNeuron
+from zoo.neurons.radix import radix_spikes
 from zoo.registry.components import default_registry
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no kernels were built, or ZOO_KERNELS=0")
@@ -426,3 +427,14 @@ def test_batched_gradients(name: str) -> None:
 
     found, expected = both(compute)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", list(ROUNDING))
+@pytest.mark.parametrize("values", sorted(INFINITE | FINITE))
+@pytest.mark.parametrize("repeated", [False, True])
+def test_digits(values: str, dtype: torch.dtype, repeated: bool) -> None:
+    x = (INFINITE | FINITE)[values]((4, 3, 700), 0).to(dtype)
+    x = x[:1].expand_as(x) if repeated else x
+    with only_definitions():
+        expected = radix_spikes(x, (1, 2, 4, 8), 12)
+    assert torch.equal(radix_spikes(x, (1, 2, 4, 8), 12), expected)

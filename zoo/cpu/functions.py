@@ -341,6 +341,19 @@ class _Quantise(torch.autograd.Function):
         return dx, scale.new_tensor(dscale[0]), None, None
 
 
+# Digits ---------------------------------------------------------------------------------------------------------------
+
+
+def digits(x: Tensor, places: Sequence[int], levels: int) -> Tensor:
+    """Digits of the level nearest to Σ_t p_t x_t, without gradients: (T, N, …) → (T, N, …) in {0, 1}."""
+    rows, strides, stride = _timesteps(x)
+    out = torch.empty_strided(x.shape, strides, dtype=x.dtype)
+    sizes = x.shape[0], x.numel() // x.shape[0], stride
+    places_of_steps = _floats(tuple(places))
+    call("zoo_digits", x.numel(), rows.data_ptr(), TYPES[x.dtype], *sizes, places_of_steps, float(levels), out.data_ptr())
+    return out
+
+
 # Sums over time -------------------------------------------------------------------------------------------------------
 
 

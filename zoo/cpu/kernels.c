@@ -801,6 +801,45 @@ FUNCTION(
     return OK;
 }
 
+/* Digits -------------------------------------------------------------------------------------------------------------*/
+
+CLONED static void block_digits(const currents_t *c, const float *places, float levels, void *out, index_t stride) {
+    float wide[BLOCK], level[BLOCK], digits[BLOCK];
+    for (int i = 0; i < c->n; i++) level[i] = 0;
+    for (index_t t = 0; t < c->timesteps; t++) {
+        const float *current = widen(c->x, c->type, c->start + t * c->stride, c->n, wide);
+        for (int i = 0; i < c->n; i++) level[i] += places[t] * current[i];
+    }
+    for (int i = 0; i < c->n; i++) {
+        float nearest = floorf(level[i] + 0.5f);
+        level[i] = nearest > levels ? levels : nearest >= 0 ? nearest : 0;  /* not a number: 0 */
+    }
+    for (index_t t = 0; t < c->timesteps; t++) {
+        index_t to = c->start + t * stride;
+        float *target = place(out, c->type, to, digits);
+        for (int i = 0; i < c->n; i++) {
+            float shifted = floorf(level[i] / places[t]);
+            target[i] = shifted - 2 * floorf(shifted / 2);
+        }
+        narrow(target, out, c->type, to, c->n);
+    }
+}
+
+/* Currents x (timesteps, values), `stride` values from timestep to timestep -> the digits (timesteps, values), worth
+ * `places`, of the whole number from 0 to `levels` that is nearest to their sum. */
+FUNCTION(
+    zoo_digits,
+    const void *x, int type, index_t timesteps, index_t values, index_t stride, const float *places, float levels,
+    void *out, int threads
+) {
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (index_t start = 0; start < values; start += BLOCK) {
+        currents_t block = {x, type, timesteps, stride, start, (int)least(BLOCK, values - start)};
+        block_digits(&block, places, levels, out, values);
+    }
+    return OK;
+}
+
 /* Sums over time ----------------------------------------------------------------------------------------------------*/
 
 CLONED static void block_sum(

@@ -45,7 +45,7 @@ _NUMBERS = {"int": c_int, "index_t": c_int64, "float": c_float}
 _STRUCTURES = {"neuron_t": NeuronSettings, "window_t": Window}
 _FUNCTIONS = (
     *("zoo_planes", "zoo_planes_backward", "zoo_fire", "zoo_fire_backward"),
-    *("zoo_quantise", "zoo_quantise_backward", "zoo_sum", "zoo_pool"),
+    *("zoo_quantise", "zoo_quantise_backward", "zoo_digits", "zoo_sum", "zoo_pool"),
 )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from zoo.contracts.neuron import RADIX, Neuron
 from zoo.contracts.price import DIGITS
+from zoo.cpu import functions
 from zoo.cpu.functions import at_least_float32
 from zoo.errors import CompositionError, check_count
 
@@ -31,12 +32,15 @@ def radix_spikes(x: Tensor, places: Sequence[int], levels: int) -> Tensor:
         places: p_t of every timestep, powers of two.
         levels: L, the largest level.
     """
+    has_gradient = torch.is_grad_enabled() and x.requires_grad
+    if not has_gradient and functions.kernel_supports(x):
+        return functions.digits(x, places, levels)
     total = torch.zeros_like(x[0], dtype=at_least_float32(x[:0]).dtype)
     for place, current in zip(places, x, strict=True):
-        total = total + place * current
+        total = total + place * at_least_float32(current)
     level = (total.detach() + 0.5).floor().nan_to_num(0).clamp(0, levels)
     digits = torch.stack([(level / place).floor() % 2 for place in places])
-    if torch.is_grad_enabled() and total.requires_grad:
+    if has_gradient:
         inside = (total >= 0) & (total <= levels)
         share = torch.where(inside, total, 0) / sum(places)
         digits = digits + (share - share.detach())
