@@ -349,8 +349,8 @@ def digits(x: Tensor, places: Sequence[int], levels: int) -> Tensor:
     rows, strides, stride = _timesteps(x)
     out = torch.empty_strided(x.shape, strides, dtype=x.dtype)
     sizes = x.shape[0], x.numel() // x.shape[0], stride
-    places_of_steps = _floats(tuple(places))
-    call("zoo_digits", x.numel(), rows.data_ptr(), TYPES[x.dtype], *sizes, places_of_steps, float(levels), out.data_ptr())
+    number = _floats(tuple(places)), float(levels)
+    call("zoo_digits", x.numel(), rows.data_ptr(), TYPES[x.dtype], *sizes, *number, out.data_ptr())
     return out
 
 
