@@ -160,7 +160,7 @@ class StagedClassifier(HeadedClassifier):
         self._timesteps = timesteps
 
     def drop_above(self, last: int) -> None:
-        self.stages = self.stages[: last + 1]
+        self.stages = nn.Sequential(*list(self.stages)[: last + 1])
 
     @property
     def spiking_module_names(self) -> tuple[str, ...]:

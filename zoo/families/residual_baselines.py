@@ -75,7 +75,7 @@ class ResidualBaseline(NetworkOverTime):
         return (*super().norm_pairs(), *numbered_layers(self))
 
     def drop_above(self, last: int) -> None:
-        self.stages = self.stages[:last]
+        self.stages = nn.Sequential(*list(self.stages)[:last])
 
     @property
     def spiking_module_names(self) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ class Engine:
         self.accelerator = accelerator or make_accelerator(recipe.precision)
         self.model = model
         if recipe.channels_last:
-            model.to(memory_format=torch.channels_last)
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
         # A copy of the network, and so made before accelerate wraps its forward.
         # Its decay rises with the steps: a constant one kept too much of the first weights in a run of three epochs.
         self._average = ModelEmaV3(model, recipe.ema, use_warmup=True, device=self.device) if recipe.ema else None

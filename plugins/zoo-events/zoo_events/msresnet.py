@@ -161,7 +161,7 @@ class MembraneResNet(NetworkOverTime):
         return self.mean_over_time(final), [self.mean_over_time(carried[level]) for level in levels]
 
     def drop_above(self, last: int) -> None:
-        self.stages = self.stages[:last]
+        self.stages = nn.Sequential(*list(self.stages)[:last])
         self.last = nn.Identity()
 
     @property

@@ -361,7 +361,7 @@ class SequenceNetwork(NetworkOverTime):
         return carried.mean(0)
 
     def drop_above(self, last: int) -> None:
-        self.stages = self.stages[: last + 1]
+        self.stages = nn.Sequential(*list(self.stages)[: last + 1])
 
     @property
     def spiking_module_names(self) -> tuple[str, ...]:
