@@ -29,7 +29,7 @@ TESTS = [f"tests/cpu/test_{name}.py" for name in ("against_definitions", "poolin
 @pytest.mark.skipif(shutil.which("gcc") is None or sys.platform != "linux", reason="needs gcc and its sanitizers")
 def test_no_kernel_leaves_its_memory_or_the_language(tmp_path: Path) -> None:
     flags = ("-O1", "-g", "-std=c11", "-ffp-contract=off", "-fopenmp", "-shared", "-fPIC")
-    source = f"-DZOO_SOURCE={sha256(SOURCE.read_bytes()).hexdigest()}"
+    source = f'-DZOO_SOURCE="{sha256(SOURCE.read_bytes()).hexdigest()}"'
     checks = (source, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     subprocess.run(
         ["gcc", *flags, *checks, str(SOURCE), "-o", str(tmp_path / "_kernels.compiled.so"), "-lm"], check=True

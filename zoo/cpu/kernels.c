@@ -38,19 +38,11 @@
 #else
 #define INDEPENDENT __pragma(loop(ivdep))
 #endif
-/* library.py reads how functions and structures are declared, and the hash of the source, which the build defines. */
-#define TEXT(...) #__VA_ARGS__
-#define EXPANDED(...) TEXT(__VA_ARGS__)
-#define FUNCTION(name, ...)                            \
-    EXPORT const char name##_declared[] = #__VA_ARGS__; \
-    EXPORT int name(__VA_ARGS__)
-#define STRUCTURE(name, ...)                           \
-    EXPORT const char name##_declared[] = #__VA_ARGS__; \
-    typedef struct { __VA_ARGS__ } name;
+/* library.py states the arguments of each exported function again, and compares the hash of its source. */
 #ifndef ZOO_SOURCE
 #error "define ZOO_SOURCE, the sha256 of this file"
 #endif
-EXPORT const char zoo_source[] = EXPANDED(ZOO_SOURCE);
+EXPORT const char zoo_source[] = ZOO_SOURCE;
 
 enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32, CACHE_LINE = 64 };
 enum { OK, NO_MEMORY, NOT_FINITE };
@@ -203,8 +195,7 @@ CLONED static void block_numbers(const void *x, int type, index_t start, int n, 
 
 /* x (samples, values) -> planes (8, samples, values), or with `number` (samples, values) that they stand for; and ranges
  * (samples, 2): lo and hi. */
-FUNCTION(
-    zoo_planes,
+EXPORT int zoo_planes(
     const void *x, int type, index_t samples, index_t values, int number, void *planes, float *ranges, int threads
 ) {
     index_t parts = (values + BLOCK - 1) / BLOCK, items = samples * parts;
@@ -362,8 +353,7 @@ CLONED static void block_plane_gradient(
 }
 
 /* dL/dx of zoo_planes from grads (8, samples, values), `stride` values from plane to plane. */
-FUNCTION(
-    zoo_planes_backward,
+EXPORT int zoo_planes_backward(
     const void *x, int type, index_t samples, index_t values, int wave, int scaled, const float *ranges,
     const void *grads, index_t stride, void *dx, int threads
 ) {
@@ -408,7 +398,7 @@ FUNCTION(
 
 /* Neurons -----------------------------------------------------------------------------------------------------------*/
 
-STRUCTURE(neuron_t,
+typedef struct {
     int charge;    /* INTEGRATE, DIVIDE or MULTIPLY */
     int soft;      /* a spike takes threshold from v; else it sets v to 0 */
     int detached;  /* the reset is left out of the gradient */
@@ -419,7 +409,7 @@ STRUCTURE(neuron_t,
     float initial;
     float alpha;
     float scale;   /* currents are divided by it, and spikes are worth it */
-)
+} neuron_t;
 
 /* Currents x (timesteps, values), `stride` values from timestep to timestep, and the part of them that a block holds. */
 typedef struct {
@@ -563,8 +553,7 @@ CLONED static void block_fire(const neuron_t *neuron, const currents_t *c, void 
 
 /* Currents x (timesteps, values), `stride` values from timestep to timestep (0: the same at every one), -> spikes
  * (timesteps, values), each worth `scale`; they may lie over x. */
-FUNCTION(
-    zoo_fire,
+EXPORT int zoo_fire(
     const void *x, int type, index_t timesteps, index_t values, index_t stride, const neuron_t *neuron, void *spikes,
     int threads
 ) {
@@ -697,8 +686,7 @@ CLONED static void block_fire_backward(const neuron_t *neuron, const currents_t 
 }
 
 /* dL/dx (timesteps, values) of zoo_fire, and `learned`: dL/dgain, and dL/dscale if it is wanted. */
-FUNCTION(
-    zoo_fire_backward,
+EXPORT int zoo_fire_backward(
     const void *x, int type, index_t timesteps, index_t values, index_t stride, const neuron_t *neuron,
     const void *grads, void *dx, int wants_scale, double *learned, int threads
 ) {
@@ -746,8 +734,7 @@ CLONED static void block_quantise(
 }
 
 /* x (values) -> out (values): the nearest of `levels` + 1 levels from 0 to scale. */
-FUNCTION(
-    zoo_quantise,
+EXPORT int zoo_quantise(
     const void *x, int type, index_t values, float scale, float levels, void *out, int threads
 ) {
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
@@ -782,8 +769,7 @@ CLONED static double block_quantise_gradient(
 }
 
 /* dL/dx of zoo_quantise, and dL/dscale. */
-FUNCTION(
-    zoo_quantise_backward,
+EXPORT int zoo_quantise_backward(
     const void *x, int type, index_t values, float scale, float levels, const void *grads, void *dx, double *dscale,
     int threads
 ) {
@@ -827,8 +813,7 @@ CLONED static void block_digits(const currents_t *c, const float *places, float 
 
 /* Currents x (timesteps, values), `stride` values from timestep to timestep -> the digits (timesteps, values), worth
  * `places`, of the whole number from 0 to `levels` that is nearest to their sum. */
-FUNCTION(
-    zoo_digits,
+EXPORT int zoo_digits(
     const void *x, int type, index_t timesteps, index_t values, index_t stride, const float *places, float levels,
     void *out, int threads
 ) {
@@ -865,8 +850,7 @@ CLONED static void block_sum(
 }
 
 /* x (timesteps, values) -> out (values): the sum over t of weights[t] x_t, over divisor. */
-FUNCTION(
-    zoo_sum,
+EXPORT int zoo_sum(
     const void *x, int type, index_t timesteps, index_t values, const float *weights, float divisor, void *out,
     int threads
 ) {
@@ -878,7 +862,7 @@ FUNCTION(
 
 /* Average pooling of maps that lie pixel by pixel (channels last) ----------------------------------------------------*/
 
-STRUCTURE(window_t,
+typedef struct {
     index_t channels;
     index_t height;
     index_t width;
@@ -887,7 +871,7 @@ STRUCTURE(window_t,
     index_t kernel;
     index_t stride;
     index_t padding;
-)
+} window_t;
 
 /* Rows or columns of a map. */
 typedef struct {
@@ -963,8 +947,7 @@ CLONED static void row_pool(
 }
 
 /* x (images, height, width, channels) -> (images, out_height, out_width, channels), or back with `backward`. */
-FUNCTION(
-    zoo_pool,
+EXPORT int zoo_pool(
     const void *x, int type, index_t images, const window_t *window, void *out, int backward, int threads
 ) {
     index_t rows = backward ? window->height : window->out_height, items = images * rows;

@@ -1,13 +1,10 @@
-"""Load the compiled kernels; no torch, so that `zoo --version` can report them.
-
-A library says how its functions and structures are declared in C, and which source it was built from.
-"""
+"""Load the compiled kernels; no torch, so that `zoo --version` can report them."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ctypes import POINTER, Structure, c_float, c_int, c_int64, c_void_p
 from functools import cache
 from hashlib import sha256
@@ -41,30 +38,19 @@ class Window(Structure):
     ]
 
 
-_NUMBERS = {"int": c_int, "index_t": c_int64, "float": c_float}
-_STRUCTURES = {"neuron_t": NeuronSettings, "window_t": Window}
-_FUNCTIONS = (
-    *("zoo_planes", "zoo_planes_backward", "zoo_fire", "zoo_fire_backward"),
-    *("zoo_quantise", "zoo_quantise_backward", "zoo_digits", "zoo_sum", "zoo_pool"),
-)
-
-
-def _text(loaded: ctypes.CDLL, name: str) -> str:
-    """A string constant of a library; raises `ValueError` if there is none of that name."""
-    first = ctypes.c_char.in_dll(loaded, name)
-    return ctypes.string_at(ctypes.addressof(first)).decode("ascii")
-
-
-def _declared(text: str, separator: str) -> list[tuple[str, Any]]:
-    """Names and ctypes of C declarations, as of `const float *weights, int type`."""
-    members = []
-    for declaration in text.strip(f"{separator} ").split(separator):
-        *words, name = declaration.replace("const ", "").replace("*", " * ").split()
-        kind: Any = _NUMBERS.get(words[0])
-        if "*" in words:
-            kind = POINTER(_STRUCTURES[words[0]]) if words[0] in _STRUCTURES else c_void_p
-        members.append((name, kind))
-    return members
+_ROWS = (c_void_p, c_int, c_int64, c_int64)  # x, type, samples or timesteps, values of each
+_FUNCTIONS: Mapping[str, tuple[Any, ...]] = {
+    "zoo_planes": (*_ROWS, c_int, c_void_p, c_void_p, c_int),
+    "zoo_planes_backward": (*_ROWS, c_int, c_int, c_void_p, c_void_p, c_int64, c_void_p, c_int),
+    "zoo_fire": (*_ROWS, c_int64, POINTER(NeuronSettings), c_void_p, c_int),
+    "zoo_fire_backward": (*_ROWS, c_int64, POINTER(NeuronSettings), c_void_p, c_void_p, c_int, c_void_p, c_int),
+    "zoo_quantise": (c_void_p, c_int, c_int64, c_float, c_float, c_void_p, c_int),
+    "zoo_quantise_backward": (c_void_p, c_int, c_int64, c_float, c_float, c_void_p, c_void_p, c_void_p, c_int),
+    "zoo_digits": (*_ROWS, c_int64, c_void_p, c_float, c_void_p, c_int),
+    "zoo_sum": (*_ROWS, c_void_p, c_float, c_void_p, c_int),
+    "zoo_pool": (c_void_p, c_int, c_int64, POINTER(Window), c_void_p, c_int, c_int),
+}
+"""The arguments of each function of kernels.c: ctypes refuses others, or fewer."""
 
 
 def _load(file: Path) -> ctypes.CDLL:
@@ -72,20 +58,15 @@ def _load(file: Path) -> ctypes.CDLL:
 
     Raises:
         OSError: it cannot be read: empty, a folder, of another architecture.
-        ValueError: it does not fit the source or the Python beside it.
+        ValueError: it was built from another kernels.c than the one beside it.
     """
     loaded = ctypes.CDLL(str(file))
-    built_from = _text(loaded, "zoo_source")
+    built_from = (ctypes.c_char * 64).in_dll(loaded, "zoo_source").value.decode("ascii")
     sources = [Path(folder) / "kernels.c" for folder in cpu.__path__]  # an installed wheel has none
     if any(source.is_file() and sha256(source.read_bytes()).hexdigest() != built_from for source in sources):
         raise ValueError(f"{file} was built from another kernels.c; build it again: pip install -e .")
-    for name, structure in _STRUCTURES.items():
-        if _declared(_text(loaded, f"{name}_declared"), ";") != structure._fields_:
-            raise ValueError(f"{file} declares {name} otherwise than {__name__}.{structure.__name__}")
-    for name in _FUNCTIONS:
-        function = getattr(loaded, name)
-        function.argtypes = [kind for _, kind in _declared(_text(loaded, f"{name}_declared"), ",")]
-        function.restype = c_int
+    for name, arguments in _FUNCTIONS.items():
+        getattr(loaded, name).argtypes = arguments
     return loaded
 
 
