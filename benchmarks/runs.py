@@ -174,7 +174,7 @@ def round_weight(run: Path, others: Sequence[Path], out: Path) -> None:
 @cache
 def _listed() -> dict[str, float]:
     """Read the top-1 of every weight of the repository, in percent, by its name."""
-    files = [ROOT / "registry.yaml", *sorted(ROOT.glob("plugins/zoo-weights-*/*/registry.yaml"))]
+    files = [ROOT / "registry.yaml", *sorted(ROOT.glob("plugins/*/*/registry.yaml"))]
     records = [record for file in files for record in read_file(file).weights]
     return {record.name: record.metrics["top1"] for record in records}
 

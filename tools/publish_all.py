@@ -51,7 +51,7 @@ def list_weights(root: Path) -> list[tuple[Path, WeightRecord]]:
 
 
 def _read_weights(root: Path) -> Iterator[tuple[Path, WeightRecord]]:
-    files = (root / CATALOG_FILE, *sorted(root.glob(f"plugins/zoo-weights-*/*/{CATALOG_FILE}")))
+    files = (root / CATALOG_FILE, *sorted(root.glob(f"plugins/*/*/{CATALOG_FILE}")))
     contents = {file: read_file(file) for file in files}
     catalog = Catalog((content, str(file)) for file, content in contents.items())
     for file, content in contents.items():

@@ -63,7 +63,7 @@ def _result(program: Path, name: str) -> dict[str, Any]:
 
 
 def test_every_weight_has_one_entry_of_its_network_and_seed() -> None:
-    files = [ROOT / "registry.yaml", *ROOT.glob("plugins/zoo-weights-*/*/registry.yaml")]
+    files = [ROOT / "registry.yaml", *ROOT.glob("plugins/*/*/registry.yaml")]
     listed = [record for file in files for record in read_file(file).weights]
     records = {record.name: record for record in listed if not record.tensors_of}  # which was trained as another
     program = runs.read_program()

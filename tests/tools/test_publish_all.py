@@ -30,7 +30,7 @@ def copy(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
     folder.mkdir()
     shutil.copy(ROOT / "registry.yaml", folder)
-    for listed in ROOT.glob("plugins/zoo-weights-*/*/registry.yaml"):
+    for listed in ROOT.glob("plugins/*/*/registry.yaml"):
         package = folder / listed.parent.relative_to(ROOT)
         package.mkdir(parents=True)
         shutil.copy(listed, package)

@@ -21,7 +21,7 @@ from zoo.errors import InputError
 from zoo.training import train
 
 ROOT = Path(__file__).parents[2]
-CATALOGS = [catalog_path(), *sorted(ROOT.glob("plugins/zoo-weights-*/*/registry.yaml"))]
+CATALOGS = [catalog_path(), *sorted(ROOT.glob("plugins/*/*/registry.yaml"))]
 BUNDLED = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 MADE = EnergyRange(
     models={"cheap": (3.0, 2.0), "dear": (9.0, 1.0)},

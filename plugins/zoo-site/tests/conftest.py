@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 def all_weights() -> Catalog:
     """The zoo's own catalog and those of the distributions of weights beside it."""
     own = (read_file(catalog_path()), "has8-zoo")
-    plugins = sorted(ROOT.glob("plugins/zoo-weights-*/zoo_weights_*/registry.yaml"))
+    plugins = sorted(ROOT.glob("plugins/*/*/registry.yaml"))
     return Catalog([own, *((read_file(path), path.parents[1].name) for path in plugins)])
 
 
