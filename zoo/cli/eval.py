@@ -30,7 +30,7 @@ def eval_command(
         typer.Option(
             min=1,
             metavar="N",
-            help="Images that go through the network at once. Another number moves a hybrid's logits by up to 0.2.  "
+            help="Images that go through the network at once. Another number moves a hybrid's logits by up to 0.65.  "
             "(default: 250, or fewer if they are larger than 64×64 pixels)",
         ),
     ] = None,
