@@ -22,6 +22,7 @@ from zoo.catalog.files import Catalog, read_file
 from zoo.catalog.records import WeightRecord
 from zoo.errors import HubError, InputError
 from zoo.files import replace_bytes
+from zoo.models.factory import Places
 from zoo.names import HubRepository, check_repository
 from zoo.publishing.publish import assemble, publish
 from zoo.registry.components import CATALOG_FILE
@@ -97,7 +98,7 @@ def publish_weight(
     pinned = find_published(record, repo_id, hub)
     if pinned is not None:
         return "unchanged", pinned
-    folder = assemble(record, record.location, f"hf-hub:{repo_id}", hub, catalog)
+    folder = assemble(record, record.location, f"hf-hub:{repo_id}", Places(catalog=catalog))
     if dry_run:
         return "checked", None
     pinned, has_changed = publish(folder, repo_id, hub, private=private)

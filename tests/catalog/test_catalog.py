@@ -27,6 +27,7 @@ from zoo.catalog.files import (
     read_names,
 )
 from zoo.errors import CatalogError, ModelNameError, ZooWarning
+from zoo.models.factory import Places
 from zoo.profiling import twin_of
 from zoo.publishing.publish import assemble
 from zoo.weights.load import read_folder
@@ -174,7 +175,7 @@ def test_a_record_reads_the_file_of_another(tmp_path: Path, monkeypatch: pytest.
     torch.testing.assert_close(spikes(image), integers(image))
     record = catalog.named("sew_vgg_b1_m1_d1_direct.waits")
     assert record is not None
-    assemble(record, record.location, "local-dir:.", catalog=catalog).write(tmp_path / "published")
+    assemble(record, record.location, "local-dir:.", Places(catalog=catalog)).write(tmp_path / "published")
     again = zoo.create_model(f"local-dir:{tmp_path / 'published'}").eval()
     assert torch.equal(again(image), spikes(image))
 

@@ -73,7 +73,7 @@ def publish_command(
     has_listing = catalog is not None or (listing.exists() and out is None)
     is_listed = has_listing and _is_listed(weight, listing)
     hub = Hub()
-    folder = assemble(weight, source, reference, hub)
+    folder = assemble(weight, source, reference)
     row: dict[str, Any] = {"name": weight.name, "sha256": weight.sha256, "missing": _missing(source)}
     row["files"] = {path: len(content) for path, content in folder.files.items()}
     if out is not None:

@@ -12,21 +12,20 @@ from zoo.catalog.files import Catalog, default_catalog, stored_spec
 from zoo.catalog.records import StoredWeight, WeightRecord
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import HubError, SaveError
-from zoo.models.factory import build_model, describe_model
+from zoo.models.factory import DEFAULT_PLACES, OpenedModel, Places
 from zoo.names import HubRepository, Source, check_repository
 from zoo.publishing.card import write_card, write_results
 from zoo.publishing.saving import NOT_STATED, ModelFolder, folder_of, make_config, measure
 from zoo.registry.components import NOTEBOOK, providers_of
 from zoo.weights import load as weights
 from zoo.weights.hub import Hub, files_of, translated
+from zoo.weights.origin import Recorded
 
 CARD = "README.md"
 _NO_LICENSE = frozenset({"", "none", "unknown", "tbd", "todo", "unlicensed", NOT_STATED})
 
 
-def assemble(
-    weight: StoredWeight, source: Source, reference: str, hub: Hub | None = None, catalog: Catalog | None = None
-) -> ModelFolder:
+def assemble(weight: StoredWeight, source: Source, reference: str, places: Places = DEFAULT_PLACES) -> ModelFolder:
     """Make the folder of a weight, after checking every claim of its record that can be checked here.
 
     `reference` is what the card's snippet loads: `hf-hub:org/name` or `local-dir:.`.
@@ -37,15 +36,8 @@ def assemble(
     """
     if isinstance(weight, WeightRecord):
         weight = weight.stored()
-    data = weights.read_weight(weight, source, hub)
-    state = weights.parse_weight(data, weight.name)
-    made_of = stored_spec(weight), weight.num_classes, weight.in_chans
-    described = describe_model(*made_of)
-    if weight.tensors_of:
-        state = weights.match_branches(state, described)
-    weights.check_fit(state, described, weight.name)
-    model = build_model(*made_of)
-    weights.load(model, state, weight.name, weight.num_classes, weight.in_chans)
+    data = weights.read_weight(weight, source, places.open_hub())
+    model = OpenedModel(stored_spec(weight), places, Recorded(weight, source)).build()
     counted = measure(model, weight.figures.image_size)
     if counted.macs is None:  # they cannot be checked here
         unchecked = {"macs": weight.figures.macs, "macs_per_timestep": weight.figures.macs_per_timestep}
@@ -53,7 +45,7 @@ def assemble(
     if counted != weight.figures:
         raise SaveError(f"{weight.name} has {counted}, the record says {weight.figures}; correct the record")
     files = {weights.MODEL: data, weights.CONFIG: make_config(model, weight)}
-    return add_card(ModelFolder(weight, files), reference, catalog)
+    return add_card(ModelFolder(weight, files), reference, places.catalog)
 
 
 def add_card(folder: ModelFolder, reference: str, catalog: Catalog | None = None) -> ModelFolder:
