@@ -8,7 +8,6 @@ import shlex
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from os.path import abspath
 from pathlib import Path
@@ -94,13 +93,18 @@ class RunConfig(BaseModel):
 
 
 @final
-@dataclass(frozen=True)
-class StoredRun:
-    """What run.json holds: what was asked for, all settings of the recipe, and the parts of a step."""
+class StoredRun(BaseModel):
+    """What a run goes on by in run.json: what was asked for, all settings of the recipe, and the parts of a step."""
 
-    config: RunConfig
+    asked: RunConfig
     settings: dict[str, Any]
-    micro_batches: int
+    processes: int
+    accumulated_batches: int
+
+    @property
+    def micro_batches(self) -> int:
+        """Parts of a step."""
+        return self.processes * self.accumulated_batches
 
 
 @final
@@ -177,17 +181,13 @@ class RunFolder:
         """Read run.json; raises `InputError`."""
         file = self.path / RUN
         try:
-            content = json.loads(file.read_bytes())
-            parts = int(content["processes"]) * int(content["accumulated_batches"])
-            return StoredRun(RunConfig.model_validate(content["asked"]), dict(content["settings"]), parts)
+            return StoredRun.model_validate_json(file.read_bytes())
         except OSError as error:
             raise InputError(
                 f"{self.path} holds no run ({error.strerror}); start one by a model's name and `data`"
             ) from error
         except ValidationError as error:
             raise InputError(f"{file} is not one of `zoo train`: {complaints(error)}") from error
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{file} is not one of `zoo train`: {type(error).__name__}: {error}") from error
 
     def continuation(self, config: RunConfig) -> str:
         """Say how the run is continued: by a command, unless its data were in memory."""

@@ -155,7 +155,7 @@ def resume(
     stop, folder = StopRequest(minutes), RunFolder(Path(out))
     connect()
     stored = share_first(folder.read_run)
-    config = stored.config
+    config = stored.asked
     if not config.is_nameable:
         raise InputError(f"the data of {out} were in memory; {folder.continuation(config)}")
     replaced = {"changes": config.changes | dict(changes or {}), "device": device, "accumulate": accumulate}
