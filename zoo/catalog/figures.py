@@ -1,4 +1,4 @@
-"""Figures of a network, counted now or recorded: tables, JSON, cards, the site and results.csv are views of them.
+"""Figures of a network, counted now or recorded: tables, JSON, cards and the site are views of them.
 
 A figure of activity is a field of `Activity` with a title, and then in the record too; any other is a field of
 `Figures`. Loads no torch.
@@ -6,7 +6,7 @@ A figure of activity is a field of `Activity` with a title, and then in the reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, final
 
@@ -80,21 +80,12 @@ class Figures:
     def values(self) -> dict[str, float | None]:
         """Name of a figure → its value, as JSON has it."""
         rates = {name: getattr(self.activity, name, None) for name in Activity.titles()}
-        return self._with(rates, {}) | {"energy_uj": self.energy_uj}
+        return self.single() | rates | {"energy_uj": self.energy_uj}
 
-    def columns(self) -> dict[str, float | None]:
-        """Column of results.csv → value."""
-        measured = {f"measured_{name}": getattr(self.activity, name, None) for name in Activity.names()}
-        ratios = self.energy_range.ratios if self.energy_range else ()
-        twin_ratios = self.energy_range.twin_ratios.values() if self.energy_range else ()
-        return self._with(measured, _bounds("energy_ratio", ratios) | _bounds("twin_energy_ratio", twin_ratios))
-
-    def _with(self, measured: Mapping[str, Any], ratios: Mapping[str, Any]) -> dict[str, float | None]:
-        """List single figures in order, those of images and ratios instead of the fields that hold them."""
-        nested: dict[str, Mapping[str, Any]] = {"activity": measured, "energy_range": ratios}
-        nested |= {"energies": {}, "does_not_run": {}}
-        single = (nested.get(each.name, {each.name: getattr(self, each.name)}) for each in fields(self))
-        return {name: value for group in single for name, value in group.items()}
+    def single(self) -> dict[str, float | None]:
+        """Name of a figure that is a number of its own → its value."""
+        nested = ("activity", "energy_range", "energies", "does_not_run")
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in nested}
 
     def shown(self) -> dict[str, str]:
         """Heading → text, as tables have it; '' for a figure that is not known."""
@@ -106,9 +97,3 @@ class Figures:
             elif each.metadata:
                 texts[each.metadata["title"]] = "" if value is None else each.metadata["write"](value)
         return texts
-
-
-def _bounds(name: str, ratios: Iterable[float]) -> dict[str, float | None]:
-    """Lowest and highest ratio, each under its column's name."""
-    values = tuple(ratios)
-    return {f"lowest_{name}": min(values, default=None), f"highest_{name}": max(values, default=None)}

@@ -16,16 +16,7 @@ from zoo.errors import ComponentError, OptionError, ZooError, suggest
 from zoo.names import plain_name
 from zoo.registry.components import Component, Registry, default_registry, parse_name
 
-SORTED_BY = {
-    "name": "",
-    "params": "params",
-    "macs_per_timestep": "macs_per_timestep",
-    "macs": "macs",
-    "timesteps": "timesteps",
-    "energy": "energy_uj",
-    "top1": "top1",
-}
-"""Order → the attribute of `Figures`."""
+ORDERS = ("name", "params", "macs_per_timestep", "macs", "timesteps", "energy", "top1")
 
 
 @functools.cache
@@ -96,8 +87,8 @@ def list_models(
     """
     if not isinstance(filter, str):
         raise OptionError(f"filter must be a shell pattern such as 'has8_*', not {filter!r}")
-    if sort is not None and sort not in SORTED_BY:
-        raise OptionError(f"sort={sort!r} is not an order{suggest(str(sort), SORTED_BY)}")
+    if sort is not None and sort not in ORDERS:
+        raise OptionError(f"sort={sort!r} is not an order{suggest(str(sort), ORDERS)}")
     registry, catalog = registry or default_registry(), catalog or default_catalog()
     parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
     chosen = {kind: name for kind, name in parts.items() if name is not None}
@@ -140,7 +131,8 @@ def _sorted(names: list[str], figures: Mapping[str, Figures], order: str) -> lis
     """Sort names by a figure; those without it come last."""
     if order == "name":
         return sorted(names)
-    values = {name: getattr(figures[name], SORTED_BY[order]) for name in names}
+    figure = "energy_uj" if order == "energy" else order
+    values = {name: getattr(figures[name], figure) for name in names}
     known = [name for name in names if values[name] is not None]
     known.sort(key=lambda name: values[name], reverse=order == "top1")
     return known + [name for name in names if values[name] is None]

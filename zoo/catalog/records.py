@@ -107,11 +107,6 @@ class Activity(Record):
     control_energy_uj: float | None = Field(default=None, ge=0, description="the same for the network without spikes")
 
     @classmethod
-    def names(cls) -> list[str]:
-        """Names of the figures: every field but the words on the data."""
-        return [name for name in cls.model_fields if name != "data"]
-
-    @classmethod
     def titles(cls) -> dict[str, str]:
         """Figure → heading, of those that every table shows; a title with % is of a share in [0, 1]."""
         return {name: field.title for name, field in cls.model_fields.items() if field.title}

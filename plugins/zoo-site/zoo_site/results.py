@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, final
@@ -17,7 +17,7 @@ from zoo.catalog.controls import find_control, twin_in_words
 from zoo.catalog.figures import Figures
 from zoo.catalog.files import Catalog
 from zoo.catalog.queries import variant_figures
-from zoo.catalog.records import WeightRecord
+from zoo.catalog.records import Activity, WeightRecord
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.data.images import Transform, sample_photographs
@@ -66,7 +66,18 @@ class Result:
     @property
     def figures(self) -> dict[str, float | None]:
         """Name of a figure → its value in the record; None if it was not measured."""
-        return self.record.metrics | Figures.of(self.record).columns()
+        record, energy = self.record, self.record.energy_range
+        names = [name for name in Activity.model_fields if name != "data"]
+        measured = {f"measured_{name}": getattr(record.activity, name, None) for name in names}
+        ratios = _bounds("energy_ratio", energy.ratios if energy else ())
+        twin_ratios = _bounds("twin_energy_ratio", energy.twin_ratios.values() if energy else ())
+        return record.metrics | Figures.of(record).single() | measured | ratios | twin_ratios
+
+
+def _bounds(name: str, ratios: Iterable[float]) -> dict[str, float | None]:
+    """Return the lowest and the highest ratio, each under its column's name."""
+    values = tuple(ratios)
+    return {f"lowest_{name}": min(values, default=None), f"highest_{name}": max(values, default=None)}
 
 
 def results_of(catalog: Catalog) -> tuple[list[Result], dict[str, str]]:
