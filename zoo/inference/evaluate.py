@@ -173,9 +173,7 @@ def _percentages(confusion: Tensor, in_top5: int) -> dict[str, float]:
 
 def _means(sums: Sequence[Tensor]) -> list[float]:
     """Return the means of an image by the sums of batches, images first, added in the order of one process."""
-    total = torch.zeros_like(sums[0])
-    for part in sums:
-        total += part
+    total = sum(sums, torch.zeros_like(sums[0]))
     means: list[float] = (total[1:] / total[0]).tolist()
     return means
 

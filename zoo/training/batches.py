@@ -13,7 +13,7 @@ from typing import NamedTuple, final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torchvision.transforms import v2
 
 from zoo.data import ImageSplit
 from zoo.data.splits import map_ahead
@@ -123,17 +123,8 @@ def shift(x: Tensor, max_shift: int, generator: torch.Generator, reflect: bool =
     n, channels, height, width = x.shape
     if not max_shift or height == width == 1:
         return x
+    padded = v2.functional.pad(x, [max_shift], padding_mode="reflect" if reflect else "constant")
     shifts = torch.randint(0, 2 * max_shift + 1, (2, n, 1), generator=generator)
     rows, columns = shifts[0] + torch.arange(height), shifts[1] + torch.arange(width)
-    if reflect:
-        rows, columns = _reflected(rows - max_shift, height), _reflected(columns - max_shift, width)
-    else:
-        x = functional.pad(x, (max_shift,) * 4)
     images, planes = torch.arange(n).reshape(n, 1, 1, 1), torch.arange(channels).reshape(1, -1, 1, 1)
-    return x[images, planes, rows.reshape(n, 1, height, 1), columns.reshape(n, 1, 1, width)]
-
-
-def _reflected(places: Tensor, side: int) -> Tensor:
-    """Fold places outside 0 … side − 1 back in; the edge itself is not repeated."""
-    last = max(side - 1, 1)
-    return last - (places.abs() % (2 * last) - last).abs()
+    return padded[images, planes, rows.reshape(n, 1, height, 1), columns.reshape(n, 1, 1, width)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast, final
 
@@ -88,10 +87,6 @@ class Engine:
         count = self.accelerator.gradient_accumulation_steps
         first = self.accelerator.process_index * count
         return range(first, first + count)
-
-    def accumulating(self) -> AbstractContextManager[None]:
-        """Return the context of one micro-batch: gradients are exchanged in the last one of a step."""
-        return self.accelerator.accumulate(self.parallel)
 
     def add_up(self, *values: float) -> list[float]:
         """Sum each value over all processes."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, final
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -19,39 +19,32 @@ def find_fault(model: nn.Module, losses: Iterable[Tensor]) -> str:
 
     `losses` are computed one after another by running batches through the network again; gradients are overwritten.
     """
-    watch = _Watch()
-    leaves = {name: module for name, module in model.named_modules() if not list(module.children())}
-    with watching(leaves, watch.see_output):
-        for loss in losses:
-            model.zero_grad(set_to_none=True)
-            loss.backward()
-    if watch.faults:
-        return watch.faults[0]
-    largest, layer = max(watch.outputs)
-    return f"layer {layer}: its output, up to {largest:.3g}, is the largest"
+    faults: list[str] = []  # in the order in which they come
+    outputs: list[tuple[float, str]] = []  # the largest value of each
 
-
-@final
-class _Watch:
-    """What hooks see: faults in the order in which they come, and the largest value of each output."""
-
-    def __init__(self) -> None:
-        self.faults: list[str] = []
-        self.outputs: list[tuple[float, str]] = []
-
-    def see_output(self, name: str, output: Any) -> None:
+    def see_output(name: str, output: Any) -> None:
         if not isinstance(output, Tensor) or not output.numel():
             return
         largest = float(output.detach().abs().max())
-        self.outputs.append((largest, name))
+        outputs.append((largest, name))
         if not math.isfinite(largest):
-            self.faults.append(f"layer {name}: its output is not finite")
+            faults.append(f"layer {name}: its output is not finite")
         if output.requires_grad:
-            output.register_hook(partial(self.see_gradient, name))
+            output.register_hook(partial(see_gradient, name))
 
-    def see_gradient(self, name: str, gradient: Tensor) -> None:
+    def see_gradient(name: str, gradient: Tensor) -> None:
         if not gradient.isfinite().all():
-            self.faults.append(f"layer {name}: the gradient of its output is not finite")
+            faults.append(f"layer {name}: the gradient of its output is not finite")
+
+    leaves = {name: module for name, module in model.named_modules() if not list(module.children())}
+    with watching(leaves, see_output):
+        for loss in losses:
+            model.zero_grad(set_to_none=True)
+            loss.backward()
+    if faults:
+        return faults[0]
+    largest, layer = max(outputs)
+    return f"layer {layer}: its output, up to {largest:.3g}, is the largest"
 
 
 @contextmanager

@@ -162,7 +162,7 @@ class Training:
         last = step == self.plan.steps
         network = self.engine.parallel if last else self.engine.compiled  # hooks are not compiled
         for batch in batches:
-            with self.engine.accumulating():
+            with self.engine.accelerator.accumulate(self.engine.parallel):  # gradients are exchanged in the last one
                 answer = self._answer(batch, network, counting=last)
                 self.engine.accelerator.backward(answer.loss)
             loss += float(answer.loss.detach()) / len(batches)
