@@ -55,6 +55,7 @@ class Entry(BaseModel):
         return f"{self.variant}.{self.tag}"
 
 
+Listed = Entry | WeightRecord
 Weight = TypeVar("Weight", Entry, WeightRecord)
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -110,12 +111,11 @@ def _parse(text: bytes, path: Path) -> Any:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= MAX_BYTES else b""
+        content = path.read_bytes()
     except OSError as error:
         raise CatalogError(f"{path} cannot be read: {error.strerror or error}") from error
-    if size > MAX_BYTES:
-        raise CatalogError(f"{path} has {size:,} bytes; valid: at most {MAX_BYTES:,}")
+    if len(content) > MAX_BYTES:
+        raise CatalogError(f"{path} has {len(content):,} bytes; valid: at most {MAX_BYTES:,}")
     return content
 
 
@@ -136,10 +136,10 @@ def _validate(schema: type[Schema], content: Any, beginning: str = "") -> Schema
         raise CatalogError(f"{beginning}{complaints(error)}") from error
 
 
-def _validated(weight: Entry | WeightRecord) -> WeightRecord:
-    return (
-        weight if isinstance(weight, WeightRecord) else _validate(WeightRecord, weight.model_dump(exclude_unset=True))
-    )
+def _validated(weight: Listed) -> WeightRecord:
+    if isinstance(weight, WeightRecord):
+        return weight
+    return _validate(WeightRecord, weight.model_dump(exclude_unset=True))
 
 
 def read_catalog(path: Path) -> Catalog:
@@ -161,11 +161,7 @@ def catalog_path() -> Path:
 class _Weights(Mapping[str, list[WeightRecord]]):
     """Name of a variant → its weights, validated when asked for; a malformed one is left out with a warning."""
 
-    def __init__(
-        self,
-        listed: Mapping[str, list[Entry | WeightRecord]],
-        read: Callable[[Entry | WeightRecord], WeightRecord | None],
-    ) -> None:
+    def __init__(self, listed: Mapping[str, list[Listed]], read: Callable[[Listed], WeightRecord | None]) -> None:
         self._listed, self._read = listed, read
 
     def __getitem__(self, variant: str) -> list[WeightRecord]:
@@ -191,8 +187,8 @@ class Catalog:
     def __init__(self, files: Iterable[tuple[CatalogFile | FileNames, str]] = ()) -> None:
         self.notes: dict[str, str] = {}
         self.origins: dict[str, str] = {}
-        self._listed: dict[str, list[Entry | WeightRecord]] = {}
-        self._by_name: dict[str, Entry | WeightRecord] = {}
+        self._listed: dict[str, list[Listed]] = {}
+        self._by_name: dict[str, Listed] = {}
         self.weights: Mapping[str, list[WeightRecord]] = _Weights(self._listed, self._record)
         for content, origin in files:
             self.add(content, origin)
@@ -213,7 +209,7 @@ class Catalog:
         for weight in content.weights:
             self._add_weight(weight, origin)
 
-    def _add_weight(self, weight: Entry | WeightRecord, origin: str) -> None:
+    def _add_weight(self, weight: Listed, origin: str) -> None:
         variant, before = plain_name(weight.variant), self._by_name.get(weight.name)
         self.notes.setdefault(variant, "")
         listed = self._listed.setdefault(variant, [])
@@ -226,7 +222,7 @@ class Catalog:
         self._by_name[weight.name] = weight
         self.origins[weight.name] = origin
 
-    def _record(self, weight: Entry | WeightRecord) -> WeightRecord | None:
+    def _record(self, weight: Listed) -> WeightRecord | None:
         """Return the record of a listed weight; None, with a warning, if it is malformed."""
         try:
             record = _validated(weight)
@@ -252,10 +248,6 @@ class Catalog:
     def names(self) -> list[str]:
         """All variants, in the order of the files."""
         return list(self.notes)
-
-    def names_of_weights(self, variant: str) -> list[str]:
-        """List `variant.tag` of the weights of a variant, without their records."""
-        return [weight.name for weight in self._listed.get(variant, [])]
 
     def weights_of(self, spec: Spec) -> list[WeightRecord]:
         """List the weights of a variant, the default first, that were made by the distributions in its name."""

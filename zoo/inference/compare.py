@@ -90,7 +90,8 @@ def compare_models(
     rows: list[ComparedModel] = []
     with progress("comparing", len(models)) as advance:
         for opened, hybrid in models:
-            size, classes, channels = _choose_shape(opened, hybrid, common)
+            shape = _shape_of(opened) or _shape_of(hybrid) or common
+            size, classes, channels = shape or (None, None, None)
             preprocessing = opened.preprocessing(options.image_size or size)
             images = None if sample is None else _prepare_images(sample, preprocessing, opened)
             side = preprocessing.size
@@ -100,17 +101,9 @@ def compare_models(
     return rows
 
 
-def _choose_shape(
-    opened: OpenedModel, hybrid: OpenedModel | None, common: tuple[int, int, int] | None
-) -> tuple[int | None, int | None, int | None]:
-    """Return image size, classes and channels: of its weight, of its hybrid's, or of all other columns."""
-    own = _shape_of(opened) or (None if hybrid is None else _shape_of(hybrid))
-    return own or common or (None, None, None)
-
-
-def _shape_of(opened: OpenedModel) -> tuple[int, int, int] | None:
+def _shape_of(opened: OpenedModel | None) -> tuple[int, int, int] | None:
     """Return image size, number of classes and channels of its weight; None for an untrained network."""
-    if not opened.weight_name:
+    if opened is None or not opened.weight_name:
         return None
     return opened.preprocessing().size, opened.origin.num_classes, opened.origin.in_chans
 
