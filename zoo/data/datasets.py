@@ -37,8 +37,8 @@ from zoo.errors import InputError, shorten, suggest
 SPLIT_SEED = 3407
 """Seed of the division 80/20."""
 
-WHOLE = ""
-"""Name of a split that is not divided."""
+WHOLE = "all"
+"""Name of data that are not divided."""
 
 RGB = (3,)
 """Axes of an image in front of height and width."""
@@ -304,8 +304,8 @@ Array = np.ndarray[Any, Any]
 _ARRAYS = ("images", "frames", "jpeg", "offsets", "labels", "classes", "names", "split")
 
 
-def open_packed(path: Path) -> dict[str, ImageDataset]:
-    """Open the splits of an .npz by their names; of one without an array `split`, all images as `WHOLE`.
+def open_packed(path: Path, otherwise: str) -> dict[str, ImageDataset]:
+    """Open the splits of an .npz by their names; of one without an array `split`, all images as `otherwise`.
 
     The file holds `images` (N, H, W, C) uint8, `frames` (N, T, C, H, W) uint8, or `jpeg` (bytes of image files) and
     `offsets` (N + 1); `labels` (N,); and maybe `classes`, `names` (N,) and `split` (N,). Raises `InputError` if it is
@@ -327,7 +327,7 @@ def open_packed(path: Path) -> dict[str, ImageDataset]:
             if arrays[name].shape != (len(whole),) or arrays[name].dtype.kind != "U":
                 raise InputError(f"{where}: {name} must be a text for each image")
         if "split" not in arrays:
-            return {WHOLE: whole}
+            return {otherwise: whole}
         splits = arrays["split"]
         rows = {split: torch.from_numpy((splits == split).nonzero()[0]) for split in dict.fromkeys(splits.tolist())}
         return {split: whole.select(rows[split], f"the {split} part") for split in rows}
@@ -354,8 +354,9 @@ def open_in_memory(data: object) -> dict[str, ImageDataset]:
 
     A data set is read through once for its labels. An attribute `classes`, as torchvision's have, names its classes.
     """
-    parts = data if isinstance(data, Mapping) else {WHOLE: data}
-    return {str(split): _open_one(part, f"the {split}".strip()) for split, part in parts.items()}
+    if isinstance(data, Mapping):
+        return {str(split): _open_one(part, f"the {split}") for split, part in data.items()}
+    return {WHOLE: _open_one(data, "the")}
 
 
 def _open_one(data: object, which: str) -> ImageDataset:

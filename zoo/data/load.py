@@ -169,13 +169,13 @@ def pack(source: DataSource, out: Path, options: DataOptions = DEFAULTS, *, forc
             digest = hashlib.file_digest(written, "sha256").hexdigest()
     return {
         "file": str(out),
-        "images": {name or "all": len(split) for name, split in splits.items()},
+        "images": {name: len(split) for name, split in splits.items()},
         "classes": list(prepared[0].classes),
         "image_size": preprocessing.size,
         "bytes": out.stat().st_size,
         "sha256": digest,
         "damaged": sum(len(split.damaged) for split in prepared),
-        "notes": [note for name, split in splits.items() for note in split.damage_notes(name or "packed")],
+        "notes": [note for name, split in splits.items() for note in split.damage_notes(name)],
     }
 
 
@@ -238,7 +238,7 @@ def _open_path(path: Path, wanted: Sequence[str]) -> dict[str, ImageDataset]:
     """Open .npz files, class folders, or images that are not sorted; raises `InputError` for what is none."""
     packed = _packed_files(path)
     if packed:
-        return {split or split_of(file): part for file in packed for split, part in open_packed(file).items()}
+        return {split: part for file in packed for split, part in open_packed(file, split_of(file)).items()}
     if isdir(path) and subfolders(path):
         return _open_class_folders(path, wanted)
     if isdir(path) or (isfile(path) and path.suffix.lower() in SUFFIXES):
