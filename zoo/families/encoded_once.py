@@ -46,7 +46,7 @@ class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
         first = self.get_submodule("stages.0.0.spiking")
         self._encoding = first_activation(first) if encoder.code == CONSTANT else None
         if self._encoding is not None:
-            setattr(first, self._encoding, SpikingActivation(neuron(), encoder.timesteps, encoder))
+            first.set_submodule(self._encoding, SpikingActivation(neuron(), encoder.timesteps, encoder))
         self.encoder = encoder if self._encoding is None else nn.Identity()
         replace_activations(self.stages, lambda: SpikingActivation(neuron(), encoder.timesteps))
         pool_potentials(self.stages)

@@ -146,10 +146,9 @@ _REPLACED = (nn.ReLU, nn.LeakyReLU)
 
 def replace_activations(block: nn.Module, make: Callable[[], ScaledActivation]) -> None:
     """Replace every ReLU and leaky ReLU inside `block`."""
-    for parent in list(block.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, _REPLACED):
-                setattr(parent, name, make())
+    for name, module in list(block.named_modules(remove_duplicate=False)):
+        if isinstance(module, _REPLACED):
+            block.set_submodule(name, make())
 
 
 def first_activation(block: nn.Module) -> str | None:
