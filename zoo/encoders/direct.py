@@ -11,22 +11,29 @@ from zoo.contracts.price import Price
 from zoo.errors import check_count
 
 
-class ValueEncoder(Encoder):
-    """An encoder that passes real values on, without spikes: T is an option."""
+class TimedEncoder(Encoder):
+    """An encoder whose T is an option."""
 
     api_version = 1
-    differentiable = True
     options = frozenset({"timesteps"})
-    repeatable = True
-    prices: ClassVar[tuple[Price, ...]] = ()
+    max_timesteps: ClassVar[int] = 1024
 
     def __init__(self, timesteps: int) -> None:
         super().__init__()
-        self._timesteps = check_count("timesteps", timesteps, 1, 1024)
+        self._timesteps = check_count("timesteps", timesteps, 1, self.max_timesteps)
 
     @property
+    @final
     def timesteps(self) -> int:
         return self._timesteps
+
+
+class ValueEncoder(TimedEncoder):
+    """An encoder that passes real values on, without spikes."""
+
+    differentiable = True
+    repeatable = True
+    prices: ClassVar[tuple[Price, ...]] = ()
 
 
 @final

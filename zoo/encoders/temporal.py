@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor
 
-from zoo.contracts.encoder import BINARY_MSB_FIRST, Encoder
+from zoo.contracts.encoder import BINARY_MSB_FIRST
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
 from zoo.encoders.bitplanes import unit_range
-from zoo.errors import check_count, check_flag
+from zoo.encoders.direct import TimedEncoder
+from zoo.errors import check_flag
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-class TemporalEncoder(Encoder):
-    """Base of the baselines' codings: any T up to a bound, the range step, no gradient."""
+class TemporalEncoder(TimedEncoder):
+    """Base of the baselines' codings: the range step, no gradient."""
 
-    api_version = 1
     differentiable = False
-    options = frozenset({"timesteps"})
-    max_timesteps: ClassVar[int] = 1024
 
     def __init__(self, timesteps: int = 10) -> None:
-        super().__init__()
-        self._timesteps = check_count("timesteps", timesteps, 1, self.max_timesteps)
-
-    @property
-    @final
-    def timesteps(self) -> int:
-        return self._timesteps
+        super().__init__(timesteps)
 
     @abstractmethod
     def spikes(self, x: Tensor) -> Tensor:
