@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import Self, cast, final
 
 import torch
@@ -25,7 +24,7 @@ from zoo.names import Spec
 
 
 @final
-class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
+class EncodedOnceNetwork(StagedClassifier, NetworkOverTime):
     """Spiking blocks in a row; feature maps are means over T, and the control's own head stands behind the last.
 
     A neuron takes the place of each activation of the analog block, so in a residual block the last one fires behind
@@ -53,14 +52,7 @@ class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
         places = cast(Neuron, neuron()).places(encoder.timesteps)
         self.averaging = DigitDecoder(places) if len(set(places)) > 1 else None
 
-    def run_stages(self, x: Tensor, last: int) -> Iterator[Tensor]:
-        self.check_image(x)
-        x = self._encoded(x)
-        for stage in list(self.stages)[: last + 1]:
-            x = self.run_blocks(stage, x)
-            yield x
-
-    def _encoded(self, x: Tensor) -> Tensor:
+    def entering(self, x: Tensor) -> Tensor:
         """Return what the first block takes: (T·N, C, H, W), or (N, C, H, W) if the encoder stands inside it."""
         if self.takes_frames:
             x = self.encoder(x).flatten(0, 1)
@@ -95,7 +87,7 @@ class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
 
 
 @final
-class SpikingBlocksNetwork(NetworkOverTime, StagedClassifier):
+class SpikingBlocksNetwork(StagedClassifier, NetworkOverTime):
     """A backbone's spiking blocks in a row over frames; the decoder averages behind the last, then the analog head."""
 
     takes_frames = True
@@ -115,12 +107,8 @@ class SpikingBlocksNetwork(NetworkOverTime, StagedClassifier):
         super().__init__(spec, backbone, block, Pairing(analog=True), num_classes, encoder.timesteps)
         self.encoder, self.decoder = encoder, decoder
 
-    def run_stages(self, x: Tensor, last: int) -> Iterator[Tensor]:
-        self.check_image(x)
-        x = self.encoder(x)
-        for stage in list(self.stages)[: last + 1]:
-            x = self.run_blocks(stage, x)
-            yield x
+    def entering(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.encoder(x))
 
     def mean_over_time(self, carried: Tensor) -> Tensor:
         return cast(Tensor, self.decoder(carried))

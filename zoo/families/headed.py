@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -158,6 +158,18 @@ class StagedClassifier(HeadedClassifier):
     @timesteps.setter
     def timesteps(self, timesteps: int) -> None:
         self._timesteps = timesteps
+
+    def entering(self, x: Tensor) -> Tensor:
+        """Return what the first block takes of images."""
+        return x
+
+    def run_stages(self, x: Tensor, last: int) -> Iterator[Tensor]:
+        """Yield what the stages 0…last pass on."""
+        self.check_image(x)
+        x = self.entering(x)
+        for stage in list(self.stages)[: last + 1]:
+            x = self.run_blocks(stage, x)
+            yield x
 
     def drop_above(self, last: int) -> None:
         self.stages = nn.Sequential(*list(self.stages)[: last + 1])

@@ -173,9 +173,4 @@ class PairedNetwork(StagedClassifier):
         super().__init__(spec, backbone, block, pairing, num_classes, timesteps)
 
     def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
-        self.check_image(x)
-        maps = []
-        for stage in list(self.stages)[: last + 1]:
-            x = self.run_blocks(stage, x)
-            maps.append(x)
-        return maps
+        return list(self.run_stages(x, last))

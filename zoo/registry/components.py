@@ -59,9 +59,8 @@ C = TypeVar("C", bound=type)
 
 def name_problem(kind: str, name: str) -> str | None:
     """Describe what is wrong with a component's name; None if it is valid."""
-    if kind in ("catalog", "command", "energy_model", "dataset") or NAME.fullmatch(
-        name
-    ):  # those are no part of a model's name
+    is_in_names = kind not in ("catalog", "command", "energy_model", "dataset")  # of models
+    if not is_in_names or NAME.fullmatch(name):
         return None
     return f"{shorten(name)} is not a component name: lower-case letters and digits, a letter first, no underscore"
 
