@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os.path
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -160,12 +159,8 @@ class Hub:
     def _keep(self, repository: HubRepository, filename: str, data: bytes, name: str) -> None:
         folder = self._folder(repository)
         blob, snapshot = folder / "blobs" / name, folder / "snapshots" / str(repository.revision) / filename
-        listed = self._listed(repository, filename)
-        for place in (blob, snapshot, listed):
-            if place.is_dir() and not place.is_symlink():
-                shutil.rmtree(place)
         replace_bytes(blob, data)
-        replace_bytes(listed, name.encode())
+        replace_bytes(self._listed(repository, filename), name.encode())
         snapshot.parent.mkdir(parents=True, exist_ok=True)
         snapshot.unlink(missing_ok=True)
         try:
