@@ -81,7 +81,6 @@ SHOWN = {
     "ann_fast_b15_m4_d3.cifar10levels4": ("fast b15", 1, 7),
     "ann_fast_b15_m4_d3.cifar10sparse": ("fast b15, sparse", 1, -15),
     "ann_fast_b64_m4_d3.cifar10levels4long": ("fast b64", -8, 0),
-    "ann_fast_b64_m4_d3.cifar10sparse": ("fast b64, sparse", -8, -12),
     "shufflenetv2_x0_5": ("shufflenetv2_x0_5", -8, 6),
     "mobilenetv2_x0_5": ("mobilenetv2_x0_5", 0, 8),
     "airbench94": ("airbench94", -30, 8),
