@@ -26,6 +26,7 @@ from zoo.catalog.files import (
     read_file,
     read_names,
 )
+from zoo.catalog.records import WeightRecord
 from zoo.errors import CatalogError, ModelNameError, ZooWarning
 from zoo.models.factory import Places
 from zoo.profiling import twin_of
@@ -46,11 +47,16 @@ BAD: dict[str, str | bytes] = {
     "product": START + f"  - names: '{'{1,2}' * 40}'",
     "latin": b"version: 1 # \xe9\n",
     "many": START + f"  - [{'1,' * 20_000}]",
+    "aliases": "version: 1\nvariants: [&a {names: has8_resnet_b2_m1_d1_ste_bpd}" + ", *a" * 100_000 + "]",
+    "alias": "version: 1\nvariants: [&a {names: has8_resnet_b2_m1_d1_ste_bpd}, *a]",
+    "laughs": "a: &a [1, 1]\n"
+    + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
     "deep": START + "[" * 100_000,
     "levels": START + "  - " + "[" * 60 + "]" * 60,
+    "number": "version: 0x" + "f" * 4000,
     "large": START + "# " + "x" * (65 << 20),
 }
-CAUSES = {"levels": "levels", "large": "bytes"}
+CAUSES = {"alias": "alias", "levels": "levels", "large": "bytes", "number": "version"}
 """What the error of some names: the limit, and not what reading on would have found."""
 
 
@@ -130,6 +136,21 @@ def many(folder: Path, change: str = "") -> Path:
     return folder / "many.yaml"
 
 
+def test_a_record_is_validated_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    validated: list[object] = []
+    validate = WeightRecord.model_validate
+
+    def counted(content: object) -> WeightRecord:
+        validated.append(content)
+        return validate(content)
+
+    monkeypatch.setattr(WeightRecord, "model_validate", counted)
+    catalog = Catalog([(read_names(many(tmp_path)), "zoo-many")])
+    assert zoo.create_model(f"{B8}.t7", catalog=catalog).pretrained_cfg["tag"] == "t7"
+    assert len(validated) == 1
+    assert len(zoo.list_models(B8, pretrained=True, catalog=catalog)) == 10
+
+
 def test_a_malformed_record_hides_itself_alone(tmp_path: Path) -> None:
     bad = many(tmp_path, "many #")
     catalog = Catalog([(read_names(OURS), "has8-zoo"), (read_names(bad), "zoo-many")])
@@ -140,6 +161,21 @@ def test_a_malformed_record_hides_itself_alone(tmp_path: Path) -> None:
         zoo.create_model(f"{B8}.t3", catalog=catalog)
     with pytest.raises(CatalogError, match="top1"):
         read_file(bad)  # as `zoo plugins` does
+
+
+def test_names_are_found_in_every_style_of_yaml(tmp_path: Path) -> None:
+    records = PARSED["weights"][:3]
+    texts = [yaml.safe_dump({"version": 1, "weights": records}, sort_keys=order) for order in (False, True)]
+    texts += [
+        yaml.safe_dump({"weights": records, "version": 1}, default_flow_style=flow, indent=4) for flow in (False, True)
+    ]
+    texts += [OURS.read_text(), texts[0].replace("weights:\n", "weights: # a list\n\n# of weights\n")]
+    for text in texts:
+        (tmp_path / "registry.yaml").write_text(text)
+        found, whole = (read(tmp_path / "registry.yaml") for read in (read_names, read_file))
+        assert [entry.record for entry in found.entries] == list(whole.weights)
+        assert [entry.name for entry in found.entries] == [record.name for record in whole.weights]
+        assert found.variants == whole.variants
 
 
 # Tensors of another record --------------------------------------------------------------------------------------------

@@ -1,20 +1,22 @@
 """registry.yaml of all installed packages (group `zoo.catalogs`), seen as one catalog. Loads no torch.
 
-A record is validated when it is asked for, so that a malformed one hides itself alone.
+The names in a file are found without parsing it; a record is parsed and validated when it is asked for.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, Self, TypeVar, final
+from typing import Any, Literal, final
 
 import bracex
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from zoo.catalog.records import Record, StoredWeight, WeightRecord, complaints
 from zoo.errors import CatalogError, ComponentError, ModelNameError, ZooWarning, shorten, suggest
@@ -26,6 +28,10 @@ MAX_BYTES, MAX_DEPTH = 64 << 20, 50
 """Limits of a registry.yaml: bytes, and levels of nesting, which the parser's stack has to hold."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one if PyYAML was built with libyaml
+_FIRST_WEIGHT = re.compile(rb"^weights:[ \t]*\r?\n(?:[ \t]*(?:#[^\n]*)?\r?\n)*( *)-( +)(?=[a-z_]+:)", re.M)
+_INDEXED = ("variant", "tag", "sha256", "source")
+_TOP_LEVEL_KEY = re.compile(rb"\n[A-Za-z_]")
+_SCALAR = re.compile(rb" +(['\"]?)([^\s'\"#]+)\1 *\r?")
 
 # Files ----------------------------------------------------------------------------------------------------------------
 
@@ -39,46 +45,55 @@ class VariantGroup(Record):
 
 
 @final
-class Entry(BaseModel):
-    """A weight of a file, of which only what its place among others depends on is validated yet."""
+class CatalogFile(Record):
+    """Content of a registry.yaml."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    version: Literal[1]
+    variants: tuple[VariantGroup, ...] = ()
+    weights: tuple[WeightRecord, ...] = ()
+
+    @model_validator(mode="after")
+    def _lists_names_and_each_weight_once(self) -> CatalogFile:
+        for group in self.variants:
+            expand_names(group.names)  # a ValueError for what is no name
+        _check_unique(record.name for record in self.weights)
+        return self
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """An entry for each weight, as `FileNames` has them."""
+        return tuple(map(_entry_of, self.weights))
+
+
+@final
+@dataclass
+class Entry:
+    """A weight of a file: what its place among others depends on, and its record once that was asked for."""
 
     variant: str
     tag: str
     sha256: str
-    source: str = ""
+    source: str
+    read: Callable[[], WeightRecord]
 
     @property
     def name(self) -> str:
         """`variant.tag`."""
         return f"{self.variant}.{self.tag}"
 
-
-Listed = Entry | WeightRecord
-Weight = TypeVar("Weight", Entry, WeightRecord)
-Schema = TypeVar("Schema", bound=BaseModel)
-
-
-class _File(Record, Generic[Weight]):
-    version: Literal[1]
-    variants: tuple[VariantGroup, ...] = ()
-    weights: tuple[Weight, ...] = ()
-
-    @model_validator(mode="after")
-    def _lists_names_and_each_weight_once(self) -> Self:
-        for group in self.variants:
-            expand_names(group.names)  # a ValueError for what is no name
-        counts = Counter(weight.name for weight in self.weights)
-        if twice := sorted(name for name, count in counts.items() if count > 1):
-            raise ValueError(f"listed twice: {', '.join(twice)}")
-        return self
+    @functools.cached_property
+    def record(self) -> WeightRecord:
+        """The validated record; raises `CatalogError`."""
+        return self.read()
 
 
-CatalogFile = _File[WeightRecord]
-"""Content of a registry.yaml."""
-FileNames = _File[Entry]
-"""The same, its records as they stand there."""
+@final
+@dataclass(frozen=True)
+class FileNames:
+    """What a registry.yaml lists: its variants, and an entry for each weight."""
+
+    variants: tuple[VariantGroup, ...]
+    entries: tuple[Entry, ...]
 
 
 def expand_names(pattern: str) -> list[str]:
@@ -92,8 +107,13 @@ def expand_names(pattern: str) -> list[str]:
     return names
 
 
+def _check_unique(names: Iterable[str]) -> None:
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise ValueError(f"listed twice: {', '.join(twice)}")
+
+
 def _parse(text: bytes, path: Path) -> Any:
-    """Parse YAML; raises `CatalogError` in one line."""
+    """Parse YAML without aliases, which multiply what is written; raises `CatalogError` in one line."""
     depth = 0
     try:
         for event in yaml.parse(text, Loader=_LOADER):
@@ -101,6 +121,8 @@ def _parse(text: bytes, path: Path) -> Any:
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
                 raise CatalogError(f"{path} has more than {MAX_DEPTH} levels; flatten it")
+            if isinstance(event, yaml.AliasEvent):
+                raise CatalogError(f"{path}: *{shorten(str(event.anchor))} is an alias; write its value out")
         return yaml.load(text, Loader=_LOADER)
     except CatalogError:
         raise
@@ -111,35 +133,86 @@ def _parse(text: bytes, path: Path) -> Any:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= MAX_BYTES else b""
     except OSError as error:
         raise CatalogError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(content) > MAX_BYTES:
-        raise CatalogError(f"{path} has {len(content):,} bytes; valid: at most {MAX_BYTES:,}")
+    if size > MAX_BYTES:
+        raise CatalogError(f"{path} has {size:,} bytes; valid: at most {MAX_BYTES:,}")
     return content
+
+
+def _validate(content: Any, path: Path) -> CatalogFile:
+    try:
+        return CatalogFile.model_validate(content)
+    except ValidationError as error:
+        raise CatalogError(f"{path} does not follow the schema: {complaints(error)}") from error
 
 
 def read_file(path: Path) -> CatalogFile:
     """Read and validate a registry.yaml; raises `CatalogError`, which names file and field."""
-    return _validate(CatalogFile, _parse(_read_bytes(path), path), f"{path} does not follow the schema: ")
+    return _validate(_parse(_read_bytes(path), path), path)
 
 
 def read_names(path: Path) -> FileNames:
-    """Read what a registry.yaml lists, its records as they stand there; raises `CatalogError` as `read_file` does."""
-    return _validate(FileNames, _parse(_read_bytes(path), path), f"{path} does not follow the schema: ")
+    """Read what a registry.yaml lists, without its records if its weights are a block list, as in every one of ours.
 
-
-def _validate(schema: type[Schema], content: Any, beginning: str = "") -> Schema:
+    Raises:
+        CatalogError: it is not YAML of the schema, as far as it is read.
+    """
+    content = _read_bytes(path)
+    found = _FIRST_WEIGHT.search(content)
+    if found is None:
+        whole = _validate(_parse(content, path), path)
+        return FileNames(whole.variants, whole.entries)
+    start = found.start(1)
+    following = _TOP_LEVEL_KEY.search(content, start)
+    end = following.start() if following else len(content)
+    head = _validate(_parse(content[: found.start()] + content[end:], path), path)
+    level = found[1] + b" " + found[2]
+    entries = [_entry(item, level, path) for item in _items(content[start:end], found[1])]
     try:
-        return schema.model_validate(content)
+        _check_unique(entry.name for entry in entries)
+    except ValueError as error:
+        raise CatalogError(f"{path} does not follow the schema: {error}") from error
+    return FileNames(head.variants, tuple(entries))
+
+
+def _items(text: bytes, indent: bytes) -> list[bytes]:
+    """Divide a block list with this indent into its items, each without its dash."""
+    return [indent + b"  " + item for item in (b"\n" + text).split(b"\n" + indent + b"- ")[1:]]
+
+
+def _entry(item: bytes, level: bytes, path: Path) -> Entry:
+    keys = {key: _scalar(b"\n" + item, b"\n" + level + key.encode() + b":") for key in _INDEXED}
+    read = functools.partial(_read_record, item, path)
+    if all(keys[key] for key in ("variant", "tag", "sha256")):
+        return Entry(**keys, read=read)
+    return _entry_of(read())
+
+
+def _scalar(item: bytes, key: bytes) -> str:
+    """Read the value of a key that stands in a line of its own; '' if there is none of that form."""
+    start = item.find(key)
+    if start < 0:
+        return ""
+    end = item.find(b"\n", start + 1)
+    found = _SCALAR.fullmatch(item[start + len(key) : end if end >= 0 else len(item)])
+    return found[2].decode() if found else ""
+
+
+def _read_record(text: bytes, path: Path) -> WeightRecord:
+    content = _parse(text, path)
+    try:
+        return WeightRecord.model_validate(content)
     except ValidationError as error:
-        raise CatalogError(f"{beginning}{complaints(error)}") from error
+        keys = (content.get("variant"), content.get("tag")) if isinstance(content, dict) else ()
+        name = shorten(".".join(map(str, keys)))
+        raise CatalogError(f"{path} does not follow the schema, in {name}: {complaints(error)}") from error
 
 
-def _validated(weight: Listed) -> WeightRecord:
-    if isinstance(weight, WeightRecord):
-        return weight
-    return _validate(WeightRecord, weight.model_dump(exclude_unset=True))
+def _entry_of(record: WeightRecord) -> Entry:
+    return Entry(record.variant, record.tag, record.sha256, record.source, lambda: record)
 
 
 def read_catalog(path: Path) -> Catalog:
@@ -161,17 +234,17 @@ def catalog_path() -> Path:
 class _Weights(Mapping[str, list[WeightRecord]]):
     """Name of a variant → its weights, validated when asked for; a malformed one is left out with a warning."""
 
-    def __init__(self, listed: Mapping[str, list[Listed]], read: Callable[[Listed], WeightRecord | None]) -> None:
-        self._listed, self._read = listed, read
+    def __init__(self, entries: Mapping[str, list[Entry]], read: Callable[[Entry], WeightRecord | None]) -> None:
+        self._entries, self._read = entries, read
 
     def __getitem__(self, variant: str) -> list[WeightRecord]:
-        return [record for weight in self._listed[variant] if (record := self._read(weight)) is not None]
+        return [record for entry in self._entries[variant] if (record := self._read(entry)) is not None]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._listed)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._listed)
+        return len(self._entries)
 
 
 @final
@@ -187,9 +260,9 @@ class Catalog:
     def __init__(self, files: Iterable[tuple[CatalogFile | FileNames, str]] = ()) -> None:
         self.notes: dict[str, str] = {}
         self.origins: dict[str, str] = {}
-        self._listed: dict[str, list[Listed]] = {}
-        self._by_name: dict[str, Listed] = {}
-        self.weights: Mapping[str, list[WeightRecord]] = _Weights(self._listed, self._record)
+        self._entries: dict[str, list[Entry]] = {}
+        self._by_name: dict[str, Entry] = {}
+        self.weights: Mapping[str, list[WeightRecord]] = _Weights(self._entries, self._record)
         for content, origin in files:
             self.add(content, origin)
 
@@ -199,37 +272,36 @@ class Catalog:
         Raises:
             CatalogError: it lists other bytes under a listed name; then nothing is added.
         """
-        for weight in content.weights:
-            before = self._by_name.get(weight.name)
-            if before is not None and before.sha256 != weight.sha256:
-                raise CatalogError(f"{origin} lists other bytes as {weight.name} than {self.origins[weight.name]} does")
+        entries = content.entries
+        for entry in entries:
+            if entry.name in self._by_name and self._by_name[entry.name].sha256 != entry.sha256:
+                raise CatalogError(f"{origin} lists other bytes as {entry.name} than {self.origins[entry.name]} does")
         for group in content.variants:
             for name in expand_names(group.names):
                 self.notes.setdefault(name, group.note)
-        for weight in content.weights:
-            self._add_weight(weight, origin)
+        for entry in entries:
+            self._add_entry(entry, origin)
 
-    def _add_weight(self, weight: Listed, origin: str) -> None:
-        variant, before = plain_name(weight.variant), self._by_name.get(weight.name)
+    def _add_entry(self, entry: Entry, origin: str) -> None:
+        variant, before = plain_name(entry.variant), self._by_name.get(entry.name)
         self.notes.setdefault(variant, "")
-        listed = self._listed.setdefault(variant, [])
+        entries = self._entries.setdefault(variant, [])
         if before is None:
-            listed.append(weight)
-        elif before.source.startswith("hf-hub:") and weight.source.startswith("package:"):
-            listed[listed.index(before)] = weight
+            entries.append(entry)
+        elif before.source.startswith("hf-hub:") and entry.source.startswith("package:"):
+            entries[entries.index(before)] = entry
         else:
             return
-        self._by_name[weight.name] = weight
-        self.origins[weight.name] = origin
+        self._by_name[entry.name] = entry
+        self.origins[entry.name] = origin
 
-    def _record(self, weight: Listed) -> WeightRecord | None:
-        """Return the record of a listed weight; None, with a warning, if it is malformed."""
+    def _record(self, entry: Entry) -> WeightRecord | None:
+        """Return the record of an entry; None, with a warning, if it is malformed."""
         try:
-            record = _validated(weight)
+            record = entry.record
             return self._with_source(record) if record.tensors_of and not record.source else record
         except CatalogError as error:
-            origin = self.origins[weight.name]
-            warnings.warn(f"{weight.name} of {origin} is left out: {error}", ZooWarning, stacklevel=2)
+            warnings.warn(f"{entry.name} is left out: {error}", ZooWarning, stacklevel=2)
             return None
 
     def _with_source(self, record: WeightRecord) -> WeightRecord:
@@ -239,7 +311,7 @@ class Catalog:
             variant, _, tag = record.tensors_of.partition(".")
             advice = missing_weight(variant, tag) or "no catalog lists it"
             raise CatalogError(f"it reads the tensors of {shorten(record.tensors_of)}; {advice}")
-        theirs = _validated(owner)
+        theirs = owner.record
         if not theirs.source or (theirs.sha256, theirs.size) != (record.sha256, record.size):
             raise CatalogError(f"it names the tensors of {theirs.name}, whose file has another sha256 or size, or none")
         return record.model_copy(update={"source": theirs.source, "revision": theirs.revision})
@@ -248,6 +320,10 @@ class Catalog:
     def names(self) -> list[str]:
         """All variants, in the order of the files."""
         return list(self.notes)
+
+    def names_of_weights(self, variant: str) -> list[str]:
+        """List `variant.tag` of the weights of a variant, without their records."""
+        return [entry.name for entry in self._entries.get(variant, [])]
 
     def weights_of(self, spec: Spec) -> list[WeightRecord]:
         """List the weights of a variant, the default first, that were made by the distributions in its name."""
@@ -258,8 +334,8 @@ class Catalog:
     def named(self, name: str) -> WeightRecord | None:
         """Find the weight of exactly this name, or the first one of a name without a tag; None if none is listed."""
         variant, _, tag = name.partition(".")
-        listed = (weight for weight in self._listed.get(variant, []) if tag in ("", weight.tag))
-        return next((record for weight in listed if (record := self._record(weight)) is not None), None)
+        entries = (entry for entry in self._entries.get(variant, []) if tag in ("", entry.tag))
+        return next((record for entry in entries if (record := self._record(entry)) is not None), None)
 
     def weight(self, spec: Spec) -> WeightRecord:
         """Return the weight of a spec's tag, or the first one; raises `ModelNameError`."""

@@ -114,7 +114,7 @@ def _variants_with(chosen: Mapping[str, str], registry: Registry, catalog: Catal
 
 def _weights_like(pattern: str, variants: list[str], catalog: Catalog) -> list[str]:
     """List the weights of these variants that match with or without their tag."""
-    weights = [(variant, record.name) for variant in variants for record in catalog.weights.get(variant, [])]
+    weights = [(variant, name) for variant in variants for name in catalog.names_of_weights(variant)]
     return [name for variant, name in weights if fnmatchcase(name, pattern) or fnmatchcase(variant, pattern)]
 
 

@@ -327,11 +327,19 @@ class WeightRecord(StoredWeight):
         return StoredWeight.model_validate(self.model_dump(exclude={"source", "revision", "published"}))
 
 
+def _printed(value: object) -> str:
+    """Write a value, an integer of more digits than Python prints too."""
+    try:
+        return str(value)
+    except ValueError:
+        return "an integer of thousands of digits"
+
+
 def complaints(error: ValidationError) -> str:
     """Write the first three complaints on one line, each with its field, its value if that is short, and the rule."""
     lines = []
     for fault in error.errors(include_url=False):
         place = ".".join(shorten(str(key)).strip("'") for key in fault["loc"])
-        value = f" {shorten(str(fault['input']))}" if isinstance(fault["input"], str | int | float) else ""
+        value = f" {shorten(_printed(fault['input']))}" if isinstance(fault["input"], str | int | float) else ""
         lines.append(f"{place}{value}: {fault['msg'].removeprefix('Value error, ')}".removeprefix(": "))
     return "; ".join(lines[:3]) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
