@@ -22,6 +22,7 @@ from zoo.data import ImageSplit, load_split
 from zoo.data.splits import limit_images
 from zoo.errors import InputError
 from zoo.inference.evaluate import answer_early, count_in_top, count_pairs
+from zoo.profiling import profile
 from zoo.training import evaluate, measure_weight, train
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
@@ -175,6 +176,17 @@ def test_early_exit_takes_fewer_timesteps_and_keeps_the_first_sure_answer() -> N
     assert patient.loss == pytest.approx(whole.loss, rel=1e-5)
     hasty = evaluate(model, data, early_exit=1e-3)
     assert hasty.timesteps == 1
+    cost = profile(model, images=data.read(torch.arange(6))[0] / 255)
+    assert cost.activity is not None
+    assert cost.steps is not None
+    layers = cost.steps - 3
+    spiking = [layer for layer in cost.activity.synapses if layer.name.startswith("stages.") and layer.codes]
+    spikes = sum(layer.used for layer in spiking) / 6
+    (pipelined, late), (alone, soon) = hasty.exits.values()
+    assert (late, soon) == (layers, layers)  # one timestep
+    assert alone < pipelined < spikes
+    assert all(work == pytest.approx(spikes) for work, _ in patient.exits.values())
+    assert [steps for _, steps in patient.exits.values()] == [layers + 3, layers * 4]
     with model.streaming() as stream:
         images, labels = data.read(torch.arange(6))
         first = stream(zoo.data.images.Transform(zoo.weights.load.stated_preprocessing(model)).scale(images))

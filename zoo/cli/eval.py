@@ -82,6 +82,8 @@ def eval_command(
 
 
 def _print(measured: Measurement) -> None:
+    from zoo.catalog.figures import in_units
+
     evaluation, recorded = measured.evaluation, measured.recorded
     say(f"{measured.name} on {measured.data}", *(f"note: {note}" for note in measured.notes), "", sep="\n")
     for name, value in evaluation.top.items():
@@ -92,6 +94,8 @@ def _print(measured: Measurement) -> None:
     title = f"the {len(worst)} classes with the lowest recall, of {len(evaluation.classes):,}"
     if evaluation.timesteps is not None:
         say(f"steps  {evaluation.timesteps:9.4f}   timesteps an image, in the mean")
+        for machine, (additions, steps) in evaluation.exits.items():
+            say(f"       {in_units(round(additions))} additions and {steps:.1f} sequential steps an image, {machine}")
     say(f"loss   {evaluation.loss:9.4f}", "", title, sep="\n")
     figures = [
         {

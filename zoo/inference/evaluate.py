@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -25,6 +25,7 @@ from zoo.errors import InputError, MemoryLimitError
 from zoo.models.factory import DEFAULT_PLACES, OpenedModel, Places, open_model
 from zoo.names import LocalFolder
 from zoo.processes import gather, share_lists
+from zoo.profiling.exits import MACHINES, exit_costs
 from zoo.progress import LONG, progress
 from zoo.weights.load import RUN, stated_preprocessing
 
@@ -48,6 +49,7 @@ class Evaluation:
         batch_size: images that were classified at once. Another number rounds differently, which flips bit planes of
             a hybrid and may change the answer for an image on an edge.
         timesteps: that an image took in the mean, with `early_exit`; else None.
+        exits: machine → additions and sequential steps of an image in the mean, with `early_exit`: see `exit_costs`.
     """
 
     images: int
@@ -57,6 +59,7 @@ class Evaluation:
     confusion: Tensor
     batch_size: int
     timesteps: float | None = None
+    exits: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def scores(self) -> list[dict[str, Any]]:
         """Return `name`, `images`, `recall` and `precision` of every class, in percent; None without such images."""
@@ -80,7 +83,7 @@ class Evaluation:
         return {
             "images": self.images,
             "batch_size": self.batch_size,
-            **({} if self.timesteps is None else {"timesteps": self.timesteps}),
+            **({} if self.timesteps is None else {"timesteps": self.timesteps, "exits": self.exits}),
             **self.top,
             "loss": self.loss if math.isfinite(self.loss) else None,  # JSON has no NaN
             "classes": self.scores(),
@@ -123,7 +126,7 @@ def evaluate(
     device, transform = next(model.parameters()).device, Transform(stated_preprocessing(model))
     shared = share[1] > 1
     confusion, in_top5 = torch.zeros(model.num_classes, model.num_classes, dtype=torch.int64), 0
-    sums: list[Tensor] = []  # of each batch: images, losses, timesteps
+    sums: list[Tensor] = []  # of each batch: images, losses, timesteps, costs of exits
     own = torch.arange(len(data)).split(at_once)[share[0] :: share[1]]
     bar = progress("measuring", sum(map(len, own)), visible=len(data) >= LONG)
     with in_float32(model), model.evaluating(), bar as advance:
@@ -131,17 +134,19 @@ def evaluate(
             with translate_memory_errors(model, len(rows), data.size):
                 pixels, labels = data.read(rows)
                 timesteps = losses = torch.zeros(0, device=device)
+                costs = torch.zeros(0, 2 * len(MACHINES), device=device)
                 if len(labels):
                     x, targets = transform.scale(pixels.to(device)), labels.to(device)
                     if early_exit is None:
                         logits = model(x).float()
                     else:
                         logits, timesteps = answer_early(model, x, early_exit)
+                        costs = exit_costs(model, x, timesteps)
                     confusion += count_pairs(labels, logits.argmax(1).cpu(), model.num_classes)
                     in_top5 += count_in_top(logits, targets, 5)
                     losses = functional.cross_entropy(logits, targets, reduction="none")
                 own_sums = torch.stack([losses.new_tensor(len(labels)), losses.sum(), timesteps.sum()])
-                sums.append(own_sums.double().cpu())
+                sums.append(torch.cat([own_sums, costs.sum(0)]).double().cpu())
             advance(len(rows))
     if shared:
         confusion, in_top5 = torch.stack(gather(confusion)).sum(0), sum(gather(in_top5))
@@ -149,8 +154,11 @@ def evaluate(
     if not images:
         raise InputError("no image of the split could be read, so nothing was measured; replace the damaged files")
     top = _percentages(confusion, in_top5)
-    loss, steps = _means(share_lists(sums) if shared else sums)
-    return Evaluation(images, data.classes, top, loss, confusion, at_once, None if early_exit is None else steps)
+    loss, steps, *costs_of_exits = _means(share_lists(sums) if shared else sums)
+    if early_exit is None:
+        return Evaluation(images, data.classes, top, loss, confusion, at_once)
+    exits = dict(zip(MACHINES, zip(costs_of_exits[::2], costs_of_exits[1::2], strict=True), strict=True))
+    return Evaluation(images, data.classes, top, loss, confusion, at_once, steps, exits)
 
 
 def count_pairs(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
