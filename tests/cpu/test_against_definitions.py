@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 
+from zoo.backbones.layers import SpikingAvgPool2d
 from zoo.cpu.functions import only_definitions
 from zoo.cpu.library import library
 from zoo.encoders.bitplanes import unit_range
@@ -353,8 +354,9 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "soft lif": LIFNeuron(**SOFT),
     "waiting": IFNeuron(**WAITING),
     "scaled": lambda x: IFNeuron(**SOFT).scaled(x, torch.tensor(0.7)),
+    "pooling": SpikingAvgPool2d(3, 2, 1),
 }
-HAVE_TANGENTS = ("rate", "bpd", "waiting")
+HAVE_TANGENTS = ("rate", "bpd", "waiting", "pooling")
 
 
 def sample(seed: int = 0) -> Tensor:

@@ -21,7 +21,7 @@ from zoo import cpu
 cpu.__path__ = [sys.argv[1], *cpu.__path__]
 sys.exit(pytest.main(["-q", "-m", "", "-p", "no:cacheprovider", *sys.argv[2:]]))
 """
-TESTS = "tests/cpu/test_against_definitions.py"
+TESTS = [f"tests/cpu/test_{name}.py" for name in ("against_definitions", "pooling")]
 
 
 @pytest.mark.slow
@@ -37,7 +37,7 @@ def test_no_kernel_leaves_its_memory_or_the_language(tmp_path: Path) -> None:
     preload = subprocess.check_output(["gcc", "-print-file-name=libasan.so"], text=True).strip()
     preload += " libstdc++.so.6"  # else torch's exceptions, which a test expects, are none of the sanitizer's
     environment = os.environ | {"LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0", "ZOO_KERNELS": "1"}
-    command = [sys.executable, "-c", RUN, str(tmp_path), TESTS]
+    command = [sys.executable, "-c", RUN, str(tmp_path), *TESTS]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert " skipped" not in done.stdout

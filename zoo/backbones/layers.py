@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import ClassVar, cast, final
 
+import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from zoo.contracts.backbone import ClassifierHead
+from zoo.cpu import functions
 from zoo.cpu.conv import Conv2d, SpikingConv2d
+from zoo.cpu.functions import kernel_supports
 
 
 class FusableSequential(nn.Sequential):
@@ -35,10 +38,17 @@ def spiking_norm(channels: int) -> nn.BatchNorm2d:
 
 @final
 class SpikingAvgPool2d(layer.AvgPool2d):
-    """Average pooling over (T, N, C, H, W)."""
+    """Average pooling over (T, N, C, H, W) that keeps no spikes for its backward pass: their shape is enough."""
 
     def __init__(self, kernel: int, stride: int, padding: int) -> None:
         super().__init__(kernel, stride, padding, step_mode="m")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.step_mode == "s" or not kernel_supports(x) or not functions.can_pool(self, x):
+            return cast(Tensor, super().forward(x))
+        images = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        pooled = functions.average_pool(images, self.kernel_size, self.stride, self.padding)
+        return pooled.unflatten(0, x.shape[:2])
 
 
 def spiking_avg_pool(kernel: int, stride: int | None = None, padding: int = 0) -> nn.AvgPool2d:

@@ -24,7 +24,7 @@ from torch.autograd.forward_ad import unpack_dual
 from torch.compiler import is_compiling
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
-from zoo.cpu.library import NeuronSettings, library
+from zoo.cpu.library import NeuronSettings, Window, library
 from zoo.cpu.private import is_transformed
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
@@ -390,3 +390,55 @@ class _WeightedSum(torch.autograd.Function):
         every = (grads[0] / ctx.divisor).unsqueeze(0)
         column = torch.tensor(ctx.weights, dtype=every.dtype).reshape((-1,) + (1,) * (every.dim() - 1))
         return every * column, None, None
+
+
+# Pooling --------------------------------------------------------------------------------------------------------------
+
+
+def can_pool(pool: nn.AvgPool2d, x: Tensor) -> bool:
+    """True if `average_pool` computes what the module does to (T, N, C, H, W): every window is plain, and one fits."""
+    kernel, stride, padding = pool.kernel_size, pool.stride, pool.padding
+    if pool.ceil_mode or not pool.count_include_pad or pool.divisor_override is not None:
+        return False
+    if not (isinstance(kernel, int) and isinstance(stride, int) and isinstance(padding, int)):
+        return False
+    if stride < 1 or not 0 <= 2 * padding <= kernel:
+        return False  # torch has an error for it
+    return x.dim() == 5 and min(x.shape[-2:]) + 2 * padding >= kernel
+
+
+def average_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    """The mean over square windows, zeros around the image included: (N, C, H, W), channels last → the same."""
+    return cast(Tensor, _AveragePool.apply(x, x[:0].clone(), kernel, stride, padding))
+
+
+@final
+class _AveragePool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, nothing: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+        images, channels, height, width = x.shape
+        out_height, out_width = ((size + 2 * padding - kernel) // stride + 1 for size in (height, width))
+        ctx.window = Window(channels, height, width, out_height, out_width, kernel, stride, padding)
+        ctx.shape, ctx.settings = x.shape, (kernel, stride, padding)
+        ctx.save_for_backward(nothing)  # an empty part of x: without its memory, but with its place in the graph
+        return _pool(x, (images, channels, out_height, out_width), ctx.window, backward=False)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        if not _kernel_goes_backward(grad):
+            kernel, stride, padding = ctx.settings
+            (nothing,) = ctx.saved_tensors
+            like = torch.empty(ctx.shape, dtype=grad.dtype, memory_format=torch.channels_last)
+            window = ([kernel] * 2, [stride] * 2, [padding] * 2, False, True, None)
+            dx = torch.ops.aten.avg_pool2d_backward(grad, like, *window)
+            return dx + nothing.sum(), None, None, None, None  # no second derivative by x is one of 0
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        return _pool(grad, ctx.shape, ctx.window, backward=True), None, None, None, None
+
+
+def _pool(x: Tensor, shape: Sequence[int], window: Window, *, backward: bool) -> Tensor:
+    out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    work = max(x.numel(), out.numel())
+    call("zoo_pool", work, x.data_ptr(), TYPES[x.dtype], shape[0], window, out.data_ptr(), int(backward))
+    return out

@@ -24,8 +24,10 @@
 #endif
 #ifdef __GNUC__
 #define INLINE static inline __attribute__((always_inline))
+#define PREFETCH(address) __builtin_prefetch(address)
 #else
 #define INLINE static inline
+#define PREFETCH(address) ((void)(address))
 #define __restrict__ __restrict
 #endif
 /* A loop whose iterations are independent, though an output may lie over the input that it is computed from. */
@@ -42,7 +44,7 @@
 #endif
 EXPORT const char zoo_source[] = ZOO_SOURCE;
 
-enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32 };
+enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32, CACHE_LINE = 64 };
 enum { OK, NO_MEMORY, NOT_FINITE };
 enum { FLOAT32, BFLOAT16, FLOAT16 };
 enum { INTEGRATE, DIVIDE, MULTIPLY, WAIT }; /* h = v + x, v + (x - v) / gain, v + (x - v) * gain */
@@ -855,5 +857,102 @@ EXPORT int zoo_sum(
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (index_t start = 0; start < values; start += BLOCK)
         block_sum(x, type, timesteps, values, start, (int)least(BLOCK, values - start), weights, divisor, out);
+    return OK;
+}
+
+/* Average pooling of maps that lie pixel by pixel (channels last) ----------------------------------------------------*/
+
+typedef struct {
+    index_t channels;
+    index_t height;
+    index_t width;
+    index_t out_height;
+    index_t out_width;
+    index_t kernel;
+    index_t stride;
+    index_t padding;
+} window_t;
+
+/* Rows or columns of a map. */
+typedef struct {
+    index_t first;
+    int count;
+} range_t;
+
+/* Those that the mean at `at` is taken over: of the window there, or, backward, of the windows that cover it. */
+INLINE range_t covered(const window_t *w, index_t at, index_t size, int backward) {
+    index_t first = backward ? at + w->padding - w->kernel : at * w->stride - w->padding;
+    index_t end = backward ? (at + w->padding) / w->stride + 1 : first + w->kernel;
+    if (backward) first = first < 0 ? 0 : first / w->stride + 1;
+    first = first < 0 ? 0 : first;
+    end = least(end, size);
+    return (range_t){first, end > first ? (int)(end - first) : 0};
+}
+
+#define MEAN(ROWS, COLUMNS)                                                                                \
+    for (int i = 0; i < n; i++) {                                                                          \
+        float sum = 0;                                                                                     \
+        for (int y = 0; y < (ROWS); y++)                                                                   \
+            for (int z = 0; z < (COLUMNS); z++) sum += load(from, type, start + y * line + z * pixel + i); \
+        means[i] = sum / factor;                                                                           \
+    }
+
+/* Of n channels the sum over rows x columns pixels, over factor: in a register where the compiler knows the counts. */
+INLINE void mean(
+    const void *from, int type, index_t start, index_t line, index_t pixel, int rows, int columns, int n, float factor,
+    float *__restrict__ means
+) {
+    switch (rows > 3 || columns > 3 ? 0 : 4 * rows + columns) {
+        case 4 + 1: MEAN(1, 1) break;
+        case 4 + 2: MEAN(1, 2) break;
+        case 8 + 1: MEAN(2, 1) break;
+        case 8 + 2: MEAN(2, 2) break;
+        case 8 + 3: MEAN(2, 3) break;
+        case 12 + 2: MEAN(3, 2) break;
+        case 12 + 3: MEAN(3, 3) break;
+        default: MEAN(rows, columns)
+    }
+}
+
+/* One row of the map `to`, (images, height, width, channels), from the map `from`. */
+INLINE void row_of_means(
+    const window_t *w, const void *from, int type, index_t image, index_t row, int backward, void *to
+) {
+    float result[BLOCK], factor = (float)(w->kernel * w->kernel);
+    index_t channels = w->channels, to_height = backward ? w->height : w->out_height;
+    index_t height = backward ? w->out_height : w->height, width = backward ? w->out_width : w->width;
+    index_t to_width = backward ? w->width : w->out_width;
+    range_t rows = covered(w, row, height, backward);
+    index_t line = width * channels, size = type == FLOAT32 ? 4 : 2;
+    uintptr_t next = (uintptr_t)from + (image * height + rows.first + rows.count) * line * size;
+    if (!backward)  /* fetch what the next call adds: a row may start a page, and processors look ahead within one */
+        for (index_t i = 0; i < w->stride * line * size; i += CACHE_LINE) PREFETCH((const void *)(next + i));
+    for (index_t column = 0; column < to_width; column++) {
+        range_t columns = covered(w, column, width, backward);
+        index_t start = ((image * height + rows.first) * width + columns.first) * channels;
+        index_t target = ((image * to_height + row) * to_width + column) * channels;
+        for (index_t c = 0; c < channels; c += BLOCK) {
+            int n = (int)least(BLOCK, channels - c);
+            float *means = place(to, type, target + c, result);
+            mean(from, type, start + c, line, channels, rows.count, columns.count, n, factor, means);
+            narrow(means, to, type, target + c, n);
+        }
+    }
+}
+
+CLONED static void row_pool(
+    const window_t *w, const void *from, int type, index_t image, index_t row, int backward, void *to
+) {
+    FOR_TYPE(row_of_means(w, from, TYPE, image, row, backward, to))
+}
+
+/* x (images, height, width, channels) -> (images, out_height, out_width, channels), or back with `backward`. */
+EXPORT int zoo_pool(
+    const void *x, int type, index_t images, const window_t *window, void *out, int backward, int threads
+) {
+    index_t rows = backward ? window->height : window->out_height, items = images * rows;
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (index_t item = 0; item < items; item++)
+        row_pool(window, x, type, item / rows, item % rows, backward, out);
     return OK;
 }

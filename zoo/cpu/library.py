@@ -28,6 +28,16 @@ class NeuronSettings(Structure):
     ]
 
 
+@final
+class Window(Structure):
+    """`window_t` of kernels.c."""
+
+    _fields_: ClassVar = [
+        (name, c_int64)
+        for name in ("channels", "height", "width", "out_height", "out_width", "kernel", "stride", "padding")
+    ]
+
+
 _ROWS = (c_void_p, c_int, c_int64, c_int64)  # x, type, samples or timesteps, values of each
 _FUNCTIONS: Mapping[str, tuple[Any, ...]] = {
     "zoo_planes": (*_ROWS, c_int, c_void_p, c_void_p, c_int),
@@ -38,6 +48,7 @@ _FUNCTIONS: Mapping[str, tuple[Any, ...]] = {
     "zoo_quantise_backward": (c_void_p, c_int, c_int64, c_float, c_float, c_void_p, c_void_p, c_void_p, c_int),
     "zoo_digits": (*_ROWS, c_int64, c_void_p, c_float, c_void_p, c_int),
     "zoo_sum": (*_ROWS, c_void_p, c_float, c_void_p, c_int),
+    "zoo_pool": (c_void_p, c_int, c_int64, POINTER(Window), c_void_p, c_int, c_int),
 }
 """The arguments of each function of kernels.c: ctypes refuses others, or fewer."""
 
