@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -76,7 +77,9 @@ def environment(build_wheel: Callable[[Path], Path], tmp_path_factory: pytest.Te
     command = f'command=$1; shift\nexec "{venv}/bin/python" -m pip "$command" --no-build-isolation "$@"'
     script.write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
     script.chmod(0o755)
-    return Environment(venv / "bin", tmp_path_factory.mktemp("reader"))
+    folder = tmp_path_factory.mktemp("reader")
+    shutil.copy(ROOT / "zoo" / "photographs" / "cat_chelsea.png", folder / "photo.png")  # a picture of the reader's own
+    return Environment(venv / "bin", folder)
 
 
 @pytest.mark.slow
