@@ -143,8 +143,7 @@ def draft(name: str, kind: str = "neuron", component: str | None = None) -> Plug
         ComponentError: the component's name is not valid, or is taken.
     """
     if kind not in KINDS:
-        near, valid = suggest(kind, KINDS), ", ".join(KINDS)
-        raise UnknownComponentError(f"no plugin of kind {shorten(kind)} can be made{near}; valid: {valid}")
+        raise UnknownComponentError(f"no plugin of kind {shorten(kind)} can be made{suggest(kind, KINDS)}")
     distribution = _distribution_name(name)
     return PluginDraft(distribution, kind, _component_name(component, distribution))
 
