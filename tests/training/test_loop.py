@@ -64,6 +64,7 @@ def test_a_step_is_that_of_plain_torch(data: ImageSplit, tmp_path: Path) -> None
     assert step.images == 8
     assert step.loss == pytest.approx(sum(expected) / 2, rel=1e-6)
     assert step.grad_norm == pytest.approx(norm, rel=1e-5)
+    assert math.hypot(*step.block_norms.values()) == pytest.approx(norm, rel=1e-5)
     assert step.lr == pytest.approx(2e-3 * (1 + math.cos(math.pi / 3)) / 2)
     for name, own in twin.named_parameters():
         assert torch.allclose(own, run.network.get_parameter(name), atol=1e-7), name

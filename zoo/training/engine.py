@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast, final
 
@@ -68,6 +69,7 @@ class Engine:
         self._average = ModelEmaV3(model, recipe.ema, use_warmup=True, device=self.device) if recipe.ema else None
         self.trained = AnswersOverTime(model) if recipe.timestep_loss else model
         self.parallel, self.optimizer = self.accelerator.prepare(self.trained, build_optimizer(model, recipe))
+        self._blocks = parameters_of_blocks(model)
         self._norms = [norm for norm in model.modules() if isinstance(norm, NORMS)]
         self.compiled = compile_network(self.parallel) if recipe.compile else self.parallel
 
@@ -98,6 +100,12 @@ class Engine:
     def clip(self, largest: float | None) -> float:
         """Clip the gradient; returns its norm before."""
         return float(nn.utils.clip_grad_norm_(self.model.parameters(), largest or math.inf))
+
+    def block_norms(self) -> dict[str, float]:
+        """Return the norm of the gradient of each block."""
+        gradients = [[own.grad for own in block if own.grad is not None] for block in self._blocks.values()]
+        norms = torch.stack([nn.utils.get_total_norm(block).to(self.device) for block in gradients])
+        return dict(zip(self._blocks, norms.tolist(), strict=True))
 
     def step(self, number: int) -> float:
         """Take the run's step of this number, from 1; returns its learning rate."""
@@ -132,6 +140,22 @@ class Engine:
         averaged = self.accelerator.reduce(torch.cat(own), reduction="mean")
         for value, mean in zip(own, averaged.split([len(value) for value in own]), strict=True):
             value.copy_(mean)
+
+
+def parameters_of_blocks(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Collect the parameters of each block: `stages.1.0` has `stages.1.0.analog.conv.weight`.
+
+    Example:
+        >>> import zoo
+        >>> list(parameters_of_blocks(zoo.create_model("ann_fast_b8_m2_d2")))
+        ['stages.0.0', 'stages.1.0', 'stages.2.0', 'head']
+    """
+    blocks: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        first, *others = name.split(".")
+        block = ".".join([first, *takewhile(str.isdigit, others)])
+        blocks.setdefault(block, []).append(parameter)
+    return blocks
 
 
 def compile_network(network: nn.Module) -> nn.Module:

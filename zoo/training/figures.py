@@ -19,6 +19,7 @@ class StepFigures:
         hits, images: those classified correctly, and all.
         lr: learning rate of the step.
         spike_rate: spikes per neuron and timestep, in the last step of an epoch; else None, as without neurons.
+        block_norms: `grad_norm` of each block alone, by its name.
     """
 
     loss: float
@@ -27,6 +28,7 @@ class StepFigures:
     images: int
     lr: float
     spike_rate: float | None
+    block_norms: dict[str, float] = field(default_factory=dict)
 
 
 @final
@@ -44,6 +46,7 @@ class EpochRow:
         spike_rate: spikes per neuron and timestep in the last step; None without neurons.
         images_per_second, seconds: of training alone.
         val: validation figures, if measured: top1, loss.
+        block_norms: `grad_norm` of each block alone, by its name.
     """
 
     epoch: int
@@ -56,11 +59,13 @@ class EpochRow:
     images_per_second: float
     seconds: float
     val: dict[str, float] = field(default_factory=dict)
+    block_norms: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Flat; validation figures begin with `val_`."""
+        """Flat; validation figures begin with `val_`, norms of blocks with `grad_norm_`."""
         content = asdict(self)
-        return content | {f"val_{name}": value for name, value in content.pop("val").items()}
+        flat = {f"grad_norm_{block}": norm for block, norm in content.pop("block_norms").items()}
+        return content | flat | {f"val_{name}": value for name, value in content.pop("val").items()}
 
 
 def summarise(epoch: int, steps: Sequence[StepFigures], seconds: float) -> EpochRow:
@@ -76,4 +81,5 @@ def summarise(epoch: int, steps: Sequence[StepFigures], seconds: float) -> Epoch
         spike_rate=steps[-1].spike_rate,
         images_per_second=images / seconds,
         seconds=seconds,
+        block_norms={block: mean(step.block_norms[block] for step in steps) for block in steps[-1].block_norms},
     )
