@@ -33,6 +33,17 @@ def test_answers_are_counted_after_every_frame(tmp_path: Path) -> None:
     assert [f"│ {frame} " in done.output for frame in range(1, 10)] == [True] * 8 + [False]
 
 
+def test_norms_of_gradients_are_read_from_a_run(tmp_path: Path) -> None:
+    (tmp_path / "short").mkdir()
+    lines = "epoch,train_top1,grad_norm,grad_norm_stem,grad_norm_head,val_top1", "1,20,5,3,4,", "2,30,10,6,8,35"
+    (tmp_path / "short/metrics.csv").write_text("\n".join(lines), encoding="utf-8")
+    places = ("--work", tmp_path, "--out", tmp_path, "--picture", tmp_path / "drawn.svg")
+    assert run("gradients", "short", *places).exit_code == 0
+    [row] = read(tmp_path / "gradients.json")["rows"]
+    assert (row["norms"], row["val_top1"]) == ({"stem": [3, 6], "head": [4, 8]}, {"2": 35})
+    assert "stem" in (tmp_path / "drawn.svg").read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Packed splits of noise in the ten classes of CIFAR-10."""
@@ -64,10 +75,6 @@ SLOW = {
     "cost": ("cost", 8, "--image-size", 32),
     "int8_controls": ("int8_controls", 1, CONTROL, "--images", 10, "--calibration", 10, "--data", "DATA"),
     "spike_frontier": ("spike_frontier", 4, *SMALL, "--penalty", 1, "--counted", 2, "--data", "DATA"),
-    "fine_tuning": (
-        *("fine_tuning", 5, "--images", 20, "--epochs", 1, "--shots", 4, "--tuning-epochs", 1, "--seeds", 1),
-        *("--validation", 2, "--image-size", 16, "--data", "DATA"),
-    ),
 }
 
 

@@ -1,0 +1,80 @@
+"""The picture of gradients: their norm in each block over the epochs of trainings, from their metrics.csv.
+
+python -m benchmarks.gradients paper-fourier paper-ann --work DIR   # DIR is that of benchmarks.runs
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from benchmarks.common.reporting import PICTURES, RESULTS, Out, svg_of, write_beside, write_result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NORM = "grad_norm_"
+"""Begins the column of a block."""
+
+app = typer.Typer(add_completion=False)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read a run: the accuracy of every epoch, in percent, where it was measured, and the norms of every block."""
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
+        epochs = list(csv.DictReader(file))
+    blocks = [column.removeprefix(NORM) for column in epochs[0] if column.startswith(NORM)]
+    norms = {block: [float(epoch[NORM + block]) for epoch in epochs] for block in blocks}
+    train = [float(epoch["train_top1"]) for epoch in epochs]
+    val = {epoch["epoch"]: float(epoch["val_top1"]) for epoch in epochs if epoch.get("val_top1")}
+    return {"run": folder.name, "train_top1": train, "val_top1": val, "norms": norms}
+
+
+def draw_run(axes: Axes, row: Mapping[str, Any]) -> None:
+    """Draw a line for each block, the first the darkest."""
+    from matplotlib import colormaps
+
+    count = len(row["norms"])
+    for number, (block, norms) in enumerate(row["norms"].items()):
+        colour = colormaps["viridis"](number / count)
+        axes.plot(range(1, len(norms) + 1), norms, color=colour, marker=".", label=block.removeprefix("stages."))
+    axes.set(title=row["run"], xlabel="epoch", yscale="log")
+    axes.grid(True, color="#b0b0b0", linewidth=0.5, alpha=0.5)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def picture(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Draw an SVG with a panel for each run, on one axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4 * len(rows), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
+    for axes, row in zip(panels, rows, strict=True):
+        draw_run(axes, row)
+    panels[0].set_ylabel("norm of the gradient, mean over the steps of an epoch")
+    panels[-1].legend(title="stage.block", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return svg_of(figure)
+
+
+@app.command()
+def main(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Of benchmarks/runs.yaml, at least an epoch each.")
+    ],
+    work: Annotated[Path, typer.Option(help="The folder of benchmarks.runs.")],
+    drawn: Annotated[Path, typer.Option("--picture", help="The SVG.")] = PICTURES / "gradients.svg",
+    out: Out = RESULTS,
+) -> None:
+    """Read, write and draw."""
+    rows = [read_run(work / run) for run in runs]
+    typer.echo(f"wrote {write_result(out, 'gradients', {'rows': rows})}")
+    write_beside(drawn, picture(rows))
+
+
+if __name__ == "__main__":
+    app()
