@@ -64,8 +64,9 @@ class EpochRow:
     def to_json(self) -> dict[str, Any]:
         """Flat; validation figures begin with `val_`, norms of blocks with `grad_norm_`."""
         content = asdict(self)
-        flat = {f"grad_norm_{block}": norm for block, norm in content.pop("block_norms").items()}
-        return content | flat | {f"val_{name}": value for name, value in content.pop("val").items()}
+        norms, val = content.pop("block_norms"), content.pop("val")
+        content |= {f"grad_norm_{block}": norm for block, norm in norms.items()}
+        return content | {f"val_{name}": value for name, value in val.items()}
 
 
 def summarise(epoch: int, steps: Sequence[StepFigures], seconds: float) -> EpochRow:
