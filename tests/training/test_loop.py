@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from zoo.errors import DivergenceError, InputError, MemoryLimitError
 from zoo.families.over_time import NetworkOverTime
 from zoo.training import evaluate
 from zoo.training.batches import make_plan, shift
+from zoo.training.figures import StepFigures, summarise
 from zoo.training.loop import Training
 
 STILL: dict[str, Any] = {"flip": False, "max_shift": 0}
@@ -68,6 +70,13 @@ def test_a_step_is_that_of_plain_torch(data: ImageSplit, tmp_path: Path) -> None
     assert step.lr == pytest.approx(2e-3 * (1 + math.cos(math.pi / 3)) / 2)
     for name, own in twin.named_parameters():
         assert torch.allclose(own, run.network.get_parameter(name), atol=1e-7), name
+
+
+def test_an_epoch_may_have_steps_that_an_earlier_version_took() -> None:
+    before = StepFigures(1.0, 2.0, 1, 2, 0.1, None)
+    row = summarise(1, [before, replace(before, block_norms={"head": 2.0})], 1.0)
+    assert row.block_norms == {"head": 2.0}
+    assert summarise(1, [before], 1.0).block_norms == {}
 
 
 def test_epochs_take_every_image_in_another_order() -> None:

@@ -82,5 +82,11 @@ def summarise(epoch: int, steps: Sequence[StepFigures], seconds: float) -> Epoch
         spike_rate=steps[-1].spike_rate,
         images_per_second=images / seconds,
         seconds=seconds,
-        block_norms={block: mean(step.block_norms[block] for step in steps) for block in steps[-1].block_norms},
+        block_norms=_mean_norms(steps),
     )
+
+
+def _mean_norms(steps: Sequence[StepFigures]) -> dict[str, float]:
+    """Return the mean norm of each block; a run that an earlier version began has steps without any."""
+    known = [step.block_norms for step in steps if step.block_norms]
+    return {block: mean(norms[block] for norms in known) for block in known[-1]} if known else {}
