@@ -38,9 +38,9 @@ def draw_run(axes: Axes, row: Mapping[str, Any]) -> None:
     """Draw a line for each block, the first the darkest."""
     from matplotlib import colormaps
 
-    count = len(row["norms"])
+    blocks = len(row["norms"])
     for number, (block, norms) in enumerate(row["norms"].items()):
-        colour = colormaps["viridis"](number / count)
+        colour = colormaps["viridis"](0.2 + 0.75 * number / blocks)  # neither end, for dark and light pages
         axes.plot(range(1, len(norms) + 1), norms, color=colour, marker=".", label=block.removeprefix("stages."))
     axes.set(title=row["run"], xlabel="epoch", yscale="log")
     axes.grid(True, color="#b0b0b0", linewidth=0.5, alpha=0.5)
