@@ -1,6 +1,6 @@
 """The picture of gradients: their norm in each block over the epochs of trainings, from their metrics.csv.
 
-python -m benchmarks.gradients paper-fourier paper-ann --work DIR   # DIR is that of benchmarks.runs
+python -m benchmarks.gradients paper-fourier paper-dual paper-ann --work DIR   # DIR is that of benchmarks.runs
 """
 
 from __future__ import annotations

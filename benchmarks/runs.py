@@ -209,7 +209,7 @@ def main(
 ) -> None:
     """Go on with the program of trainings."""
     end = time.monotonic() + 60 * (minutes or 0)
-    keep_freed_memory()  # as `zoo train` does: steps take up to twice as long without
+    keep_freed_memory()  # as `zoo train` does
     try:
         runs = read_program(program)
         if shows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -97,15 +96,15 @@ class Engine:
         total: Tensor = self.accelerator.reduce(torch.tensor(values, device=self.device), reduction="sum")
         return total.tolist()
 
-    def clip(self, largest: float | None) -> float:
-        """Clip the gradient; returns its norm before."""
-        return float(nn.utils.clip_grad_norm_(self.model.parameters(), largest or math.inf))
-
-    def block_norms(self) -> dict[str, float]:
-        """Return the norm of the gradient of each block."""
-        gradients = [[own.grad for own in block if own.grad is not None] for block in self._blocks.values()]
-        norms = torch.stack([nn.utils.get_total_norm(block).to(self.device) for block in gradients])
-        return dict(zip(self._blocks, norms.tolist(), strict=True))
+    def clip(self, largest: float | None) -> tuple[float, dict[str, float]]:
+        """Clip the gradient; returns its norm before, and that of each block with a gradient."""
+        gradients = {name: [own.grad for own in block if own.grad is not None] for name, block in self._blocks.items()}
+        norms = {name: nn.utils.get_total_norm(block) for name, block in gradients.items() if block}
+        norm = nn.utils.get_total_norm(list(norms.values()))
+        if largest is not None:
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), largest, norm)
+        total, *parts = torch.stack([norm, *norms.values()]).tolist()
+        return total, dict(zip(norms, parts, strict=True))
 
     def step(self, number: int) -> float:
         """Take the run's step of this number, from 1; returns its learning rate."""

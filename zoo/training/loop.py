@@ -174,12 +174,11 @@ class Training:
         loss, hits, images, spikes = self.engine.add_up(loss / parts, hits, images, (own_rate or 0.0) / parts)
         if not loss <= LOSS_LIMIT:
             self._fail(step, f"the loss is {loss:.4g}", batches)
-        norms = self.engine.block_norms()
-        norm = self.engine.clip(self.recipe.clip_norm)
+        norm, block_norms = self.engine.clip(self.recipe.clip_norm)
         if not math.isfinite(norm):
             self._fail(step, f"the gradient's norm is {norm}", batches)
         rate = self.engine.step(self.epoch * self.plan.steps + step)
-        return StepFigures(loss, norm, int(hits), int(images), rate, None if own_rate is None else spikes, norms)
+        return StepFigures(loss, norm, int(hits), int(images), rate, None if own_rate is None else spikes, block_norms)
 
     def _answer(self, batch: MicroBatch, network: nn.Module, counting: bool) -> Answer:
         """Run a micro-batch through the network; all that is random in it follows from its seed."""
