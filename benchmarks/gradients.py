@@ -1,6 +1,7 @@
 """The picture of gradients: their norm in each block over the epochs of trainings, from their metrics.csv.
 
-python -m benchmarks.gradients paper-fourier paper-dual paper-ann --work DIR   # DIR is that of benchmarks.runs
+python -m benchmarks.gradients paper-fourier paper-fourierscaled paper-ste paper-dual paper-ann --work DIR
+DIR is that of benchmarks.runs.
 """
 
 from __future__ import annotations
@@ -19,19 +20,22 @@ if TYPE_CHECKING:
 
 NORM = "grad_norm_"
 """Begins the column of a block."""
+COLUMNS = 3
+"""Panels beside each other."""
 
 app = typer.Typer(add_completion=False)
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """Read a run: the accuracy of every epoch, in percent, where it was measured, and the norms of every block."""
+def read_run(folder: Path, count: int) -> dict[str, Any]:
+    """Read a run: each epoch's accuracy in percent, spikes per neuron and timestep, and the norms of every block."""
     with (folder / "metrics.csv").open(encoding="utf-8") as file:
-        epochs = list(csv.DictReader(file))
+        epochs = list(csv.DictReader(file))[:count]
     blocks = [column.removeprefix(NORM) for column in epochs[0] if column.startswith(NORM)]
     norms = {block: [float(epoch[NORM + block]) for epoch in epochs] for block in blocks}
     train = [float(epoch["train_top1"]) for epoch in epochs]
     val = {epoch["epoch"]: float(epoch["val_top1"]) for epoch in epochs if epoch.get("val_top1")}
-    return {"run": folder.name, "train_top1": train, "val_top1": val, "norms": norms}
+    rates = [float(epoch["spike_rate"]) for epoch in epochs if epoch.get("spike_rate")]
+    return {"run": folder.name, "train_top1": train, "val_top1": val, "spike_rate": rates, "norms": norms}
 
 
 def draw_run(axes: Axes, row: Mapping[str, Any]) -> None:
@@ -42,22 +46,26 @@ def draw_run(axes: Axes, row: Mapping[str, Any]) -> None:
     for number, (block, norms) in enumerate(row["norms"].items()):
         colour = colormaps["viridis"](0.2 + 0.75 * number / blocks)  # neither end, for dark and light pages
         axes.plot(range(1, len(norms) + 1), norms, color=colour, marker=".", label=block.removeprefix("stages."))
-    axes.set(title=row["run"], xlabel="epoch", yscale="log")
+    axes.set(title=row["run"], yscale="log")
     axes.grid(True, color="#b0b0b0", linewidth=0.5, alpha=0.5)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
 def picture(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Draw an SVG with a panel for each run, on one axis."""
+    """Draw an SVG with a panel for each run, three in a row, on one axis."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4 * len(rows), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
-    for axes, row in zip(panels, rows, strict=True):
+    lines = -(-len(rows) // COLUMNS)
+    figure = Figure(figsize=(4 * COLUMNS, 3.6 * lines), layout="constrained")
+    panels = figure.subplots(lines, COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, row in zip(panels, rows, strict=False):
         draw_run(axes, row)
-    panels[0].set_ylabel("norm of the gradient, mean over the steps of an epoch")
-    panels[-1].legend(title="stage.block", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    for axes in panels[len(rows) :]:
+        axes.set_axis_off()
+    figure.supxlabel("epoch")
+    figure.supylabel("norm of the gradient, mean over the steps of an epoch")
+    figure.legend(*panels[0].get_legend_handles_labels(), title="stage.block", loc="outside right upper", frameon=False)
     return svg_of(figure)
 
 
@@ -68,10 +76,11 @@ def main(
     ],
     work: Annotated[Path, typer.Option(help="The folder of benchmarks.runs.")],
     drawn: Annotated[Path, typer.Option("--picture", help="The SVG.")] = PICTURES / "gradients.svg",
+    epochs: Annotated[int, typer.Option(help="The first so many.", min=1)] = 5,
     out: Out = RESULTS,
 ) -> None:
     """Read, write and draw."""
-    rows = [read_run(work / run) for run in runs]
+    rows = [read_run(work / run, epochs) for run in runs]
     typer.echo(f"wrote {write_result(out, 'gradients', {'rows': rows})}")
     write_beside(drawn, picture(rows))
 
