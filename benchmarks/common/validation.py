@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import typer
 from torch import Tensor
 
 from zoo.contracts import ImageClassifier
 from zoo.data import load_split
 from zoo.errors import InputError
-
-Data = Annotated[Path, typer.Option(help="Validation images: a packed split (.npz), or a folder of class folders.")]
 
 
 def read_images(data: Path, count: int | None = None) -> tuple[Tensor, Tensor]:
@@ -28,11 +24,6 @@ def read_images(data: Path, count: int | None = None) -> tuple[Tensor, Tensor]:
         raise InputError(f"{data} has {len(split)} images, not {count}")
     pixels, labels = split.read(torch.arange(count) * len(split) // count)
     return pixels.float() / 255, labels
-
-
-def percent_right(logits: Tensor, labels: Tensor) -> float:
-    """Top-1 in percent."""
-    return 100 * float((logits.argmax(1) == labels).double().mean())
 
 
 @torch.no_grad()

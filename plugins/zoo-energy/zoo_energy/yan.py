@@ -6,7 +6,6 @@ from typing import final
 
 from zoo.contracts import EnergyModel, Operations, Picojoules, SynapticLayer
 
-WEIGHT_BITS = 4
 REAL_BITS = 8
 """Bits that an activation without few levels is moved and multiplied with."""
 
