@@ -112,6 +112,7 @@ def test_range_step_maps_a_sample_by_its_own_extremes() -> None:
     want = torch.tensor([[0.0, 0.25, 1.0], [0.25, 0.1, 1.0], [0.0, 0.5, 0.75], [0.25, 0.5, 1.0]])
     torch.testing.assert_close(unit_range(x), want)
     torch.testing.assert_close(unit_range(x[..., None, None]), want[..., None, None])
+    torch.testing.assert_close(unit_range(torch.tensor([-1.0, 0.5, 2.0])), torch.tensor([0.0, 0.5, 1.0]))
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def unit_range(x: Tensor) -> Tensor:
     otherwise.
 
     Args:
-        x: (N, C, …) real.
+        x: (N, …) real.
 
     Returns:
         x̂, the same shape, in [0, 1], float32 at least.
@@ -46,7 +46,7 @@ def unit_range(x: Tensor) -> Tensor:
     x = at_least_float32(x)
     if x.numel() == 0:
         return x
-    rows, shape = x.flatten(1), (-1,) + (1,) * (x.dim() - 1)
+    rows, shape = x.reshape(len(x), -1), (-1,) + (1,) * (x.dim() - 1)
     # `where`, not `clamp`: at a tie the bound is the constant and takes no gradient.
     least, largest = rows.amin(1), rows.amax(1)
     lo = torch.where(least < 0, least, torch.zeros_like(least)).reshape(shape)
@@ -62,7 +62,7 @@ def bit_planes(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         dtype: of the planes; x's by default. 0 and 1 are exact in each.
 
     Returns:
-        (8, N, C, …) in {0, 1}, plane t is bit t.
+        (8, N, …) in {0, 1}, plane t is bit t.
     """
     levels = torch.round(at_least_float32(x) * LEVELS).to(torch.uint8)
     shifts = torch.arange(PLANES, dtype=torch.uint8, device=x.device)
@@ -126,12 +126,12 @@ def surrogate_planes(x: Tensor, slope: Wave, *, scaled: bool) -> Tensor:
     The slope is taken at the unrounded intensity.
 
     Args:
-        x: (N, C, …) real, any range.
+        x: (N, …) real, any range.
         slope: `sigmoid_slope`, `tanh_slope` or `fourier_slope`.
         scaled: with γ (eq. 14) or without.
 
     Returns:
-        (8, N, C, …) in {0, 1}.
+        (8, N, …) in {0, 1}.
     """
 
     def definition(x: Tensor) -> Tensor:
@@ -146,10 +146,10 @@ def straight_through_planes(x: Tensor) -> Tensor:
     """Bit planes with ∂B_k/∂x̂ = 255·2^k / Σ_j 4^j, so that decode(encode(x)) has the slope of x̂.
 
     Args:
-        x: (N, C, …) real, any range.
+        x: (N, …) real, any range.
 
     Returns:
-        (8, N, C, …) in {0, 1}.
+        (8, N, …) in {0, 1}.
     """
 
     def definition(x: Tensor) -> Tensor:
