@@ -46,7 +46,7 @@ def unit_range(x: Tensor) -> Tensor:
     x = at_least_float32(x)
     if x.numel() == 0:
         return x
-    rows, shape = x.reshape(len(x), -1), (-1,) + (1,) * (x.dim() - 1)
+    rows, shape = x.reshape(x.shape[0], -1), (-1,) + (1,) * (x.dim() - 1)
     # `where`, not `clamp`: at a tie the bound is the constant and takes no gradient.
     least, largest = rows.amin(1), rows.amax(1)
     lo = torch.where(least < 0, least, torch.zeros_like(least)).reshape(shape)
